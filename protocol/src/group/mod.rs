@@ -1,0 +1,170 @@
+//! The kernel seam: every group operation of the protocol, over slices.
+//!
+//! The group is ristretto255 (RFC 9496). Protocol code never holds a single point and
+//! never names a curve library. It holds a batch, [`Points`], which belongs to the
+//! [`Kernel`] that made it, and asks that kernel to work on the whole batch. A faster
+//! kernel can then replace the reference one without a change anywhere else.
+//!
+//! A batch goes back only to the kernel that made it.
+
+mod dalek;
+pub(crate) mod hash;
+mod scalar;
+
+use std::fmt;
+
+pub use scalar::Scalar;
+
+/// Length in bytes of an encoded group element (RFC 9496, section 4).
+pub const ELEMENT_LEN: usize = 32;
+
+/// An encoded group element: the canonical 32 bytes of RFC 9496.
+pub type Encoding = [u8; ELEMENT_LEN];
+
+/// The kernel on curve25519-dalek. It is the oracle for every other kernel.
+///
+/// # Examples
+///
+/// ```
+/// let kernel = tallystick_protocol::group::reference();
+/// assert_eq!(kernel.name(), "dalek");
+/// ```
+pub fn reference() -> &'static dyn Kernel {
+    &dalek::Dalek
+}
+
+/// A batch of group elements, opaque and owned by one kernel.
+///
+/// Wiped on drop, because a batch may hold hashed identifiers. `Debug` prints the
+/// length only. Only an element that came through [`Kernel::decode`] is known not to be
+/// the identity.
+pub struct Points(Repr);
+
+/// One variant for each kernel.
+enum Repr {
+    Dalek(dalek::Batch),
+}
+
+impl Points {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Repr::Dalek(batch) => batch.len(),
+        }
+    }
+
+    /// Whether the batch holds no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl fmt::Debug for Points {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Points({} elements)", self.len())
+    }
+}
+
+/// A precomputed table of multiples of one public point, for [`Kernel::add_base`].
+///
+/// Costs about 30 KiB and about ten multiplications to build, so build it once for
+/// each key.
+pub struct Base(BaseRepr);
+
+/// One variant for each kernel.
+enum BaseRepr {
+    Dalek(dalek::Table),
+}
+
+impl fmt::Debug for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Base(..)")
+    }
+}
+
+/// Group arithmetic over slices. Sealed: kernels live in this module.
+///
+/// # Timing
+///
+/// Unless a method says otherwise its time depends on lengths only, so scalars and
+/// points may be secret.
+///
+/// # Panics
+///
+/// Methods that take two slices panic when their lengths differ. Callers check lengths
+/// that a peer can influence before they call.
+pub trait Kernel: Send + Sync + sealed::Sealed {
+    /// Name of the kernel, for logs and benchmarks.
+    fn name(&self) -> &'static str;
+
+    /// The table of the group's generator, `B` (RFC 9496, section 4).
+    fn generator(&self) -> &Base;
+
+    /// Builds the table of a public point. `None` when the encoding is not canonical or
+    /// is the identity. Variable time in the encoding.
+    fn base(&self, encoding: &Encoding) -> Option<Base>;
+
+    /// The point of a table, as a batch of one.
+    fn base_point(&self, base: &Base) -> Points;
+
+    /// Joins batches in order.
+    fn concat(&self, parts: &[&Points]) -> Points;
+
+    /// `HashToGroup` of RFC 9497, section 4.1, under the domain separation tag `dst`:
+    /// one element for each input, in order. Time depends on the inputs' lengths.
+    fn hash_to_group(&self, dst: &[u8], inputs: &[&[u8]]) -> Points;
+
+    /// Decodes each encoding and writes into `valid` whether it was accepted. A
+    /// non-canonical encoding and the identity are refused. A refused slot holds the
+    /// generator, so that the batch stays aligned. Variable time in the encodings.
+    fn decode(&self, encodings: &[Encoding], valid: &mut [bool]) -> Points;
+
+    /// `scalar · P` for each point.
+    fn mul(&self, points: &Points, scalar: &Scalar) -> Points;
+
+    /// `s_i · P_i` for each pair.
+    fn mul_each(&self, points: &Points, scalars: &[Scalar]) -> Points;
+
+    /// `P_i := P_i + s_i · base`.
+    fn add_base(&self, points: &mut Points, base: &Base, scalars: &[Scalar]);
+
+    /// `P_i := P_i - s_i · base`.
+    fn sub_base(&self, points: &mut Points, base: &Base, scalars: &[Scalar]);
+
+    /// Encodes each point, in order. The identity becomes 32 zero bytes.
+    fn encode(&self, points: &Points) -> Vec<Encoding>;
+
+    /// `Σ s_i · P_i`, as a batch of one. **Variable time in scalars and points**: for
+    /// public values only.
+    fn msm_vartime(&self, scalars: &[Scalar], points: &Points) -> Points;
+
+    /// [`hash_to_group`](Kernel::hash_to_group), [`mul`](Kernel::mul) and
+    /// [`encode`](Kernel::encode) in one pass.
+    fn hash_mul_encode(&self, dst: &[u8], inputs: &[&[u8]], scalar: &Scalar) -> Vec<Encoding>;
+
+    /// [`decode`](Kernel::decode), [`mul`](Kernel::mul) and [`encode`](Kernel::encode).
+    /// Returns the decoded points and the encoded products. When any encoding is
+    /// refused nothing is multiplied and the answer is `None`; `valid` then names the
+    /// bad ones. Variable time in the encodings, not in the scalar.
+    fn decode_mul_encode(
+        &self,
+        encodings: &[Encoding],
+        scalar: &Scalar,
+        valid: &mut [bool],
+    ) -> Option<(Points, Vec<Encoding>)>;
+}
+
+impl std::fmt::Debug for dyn Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Kernel({})", self.name())
+    }
+}
+
+mod sealed {
+    /// Keeps [`Kernel`](super::Kernel) closed, so that its contract can grow.
+    pub trait Sealed {}
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

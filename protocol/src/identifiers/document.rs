@@ -1,0 +1,277 @@
+//! Travel and identity documents: number and issuing state.
+//!
+//! The number as people type it and as a machine-readable zone (ICAO Doc 9303-3) prints it must
+//! meet: spaces, hyphens and the filler `<` carry no meaning. No check digit is read here: a
+//! number that comes with one is another number.
+
+use unicode_normalization::UnicodeNormalization;
+use zeroize::Zeroizing;
+
+use super::{Element, IdentifierType, Normalised, Reject, key_text};
+
+/// The longest number. A TD1 document carries at most 9 + 15 characters; 30 leaves room.
+const MAX_NUMBER: usize = 30;
+
+/// Letters of a state's code in ICAO Doc 9303-3.
+const STATE_LETTERS: usize = 3;
+
+/// What passes for a hyphen after NFKC. U+2011 and U+FF0D are gone by then: NFKC turns them into
+/// U+2010 and U+002D.
+pub(super) const HYPHENS: [char; 7] = [
+    '-', '\u{ad}', '\u{2010}', '\u{2012}', '\u{2013}', '\u{2014}', '\u{2212}',
+];
+
+/// The characters of a number or state, wiped on drop. Only ASCII is ever pushed.
+struct Short<const N: usize> {
+    bytes: Zeroizing<[u8; N]>,
+    len: usize,
+}
+
+impl<const N: usize> Short<N> {
+    fn new() -> Self {
+        Self {
+            bytes: Zeroizing::new([0; N]),
+            len: 0,
+        }
+    }
+
+    /// False when it is full.
+    fn push(&mut self, byte: u8) -> bool {
+        match self.bytes.get_mut(self.len) {
+            Some(slot) => {
+                *slot = byte;
+                self.len += 1;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Canonical form of a document. A key without a number is empty, whatever its state: lists of
+/// people hold many without a document.
+pub(super) fn normalise(number: &str, state: &str) -> Result<Option<Normalised>, Reject> {
+    let number = canonical_number(number)?;
+    if number.len == 0 {
+        return Ok(None);
+    }
+    let state = canonical_state(state)?;
+    // Both are ASCII by construction; the fallbacks are never taken.
+    let number = std::str::from_utf8(number.as_slice()).map_err(|_| Reject::NumberCharacter)?;
+    let state = std::str::from_utf8(&state[..]).map_err(|_| Reject::StateForm)?;
+    let ty = IdentifierType::Document;
+    Ok(Some(Normalised {
+        element: Element::encode(ty.name(), state, number.as_bytes()),
+        key_text: key_text(ty, Some(state), number),
+    }))
+}
+
+fn canonical_number(raw: &str) -> Result<Short<MAX_NUMBER>, Reject> {
+    if raw.is_ascii() {
+        number_from(raw.bytes().map(char::from))
+    } else {
+        number_from(raw.nfkc())
+    }
+}
+
+/// Upper case is ASCII's alone. The full mapping would turn `ß` into `SS` and the dotless `ı` into
+/// `I`, two readings of one document that are better rejected than matched; and so this type does
+/// not depend on a table of cases.
+fn number_from(chars: impl Iterator<Item = char>) -> Result<Short<MAX_NUMBER>, Reject> {
+    let mut number = Short::new();
+    for c in chars {
+        match c {
+            'A'..='Z' | 'a'..='z' | '0'..='9' => {
+                if !number.push(c.to_ascii_uppercase() as u8) {
+                    return Err(Reject::NumberLength);
+                }
+            }
+            '<' => {}
+            c if c.is_whitespace() || HYPHENS.contains(&c) => {}
+            _ => return Err(Reject::NumberCharacter),
+        }
+    }
+    Ok(number)
+}
+
+fn canonical_state(raw: &str) -> Result<Zeroizing<[u8; STATE_LETTERS]>, Reject> {
+    if raw.is_ascii() {
+        state_from(raw.trim().bytes().map(char::from))
+    } else {
+        // Trimmed first: NFKC turns other kinds of space into U+0020, which is refused inside.
+        state_from(raw.trim().nfkc())
+    }
+}
+
+/// Three letters, with the fillers `<` that stand behind shorter codes in a machine-readable zone.
+fn state_from(chars: impl Iterator<Item = char>) -> Result<Zeroizing<[u8; STATE_LETTERS]>, Reject> {
+    let mut letters = Short::<STATE_LETTERS>::new();
+    let mut filler = false;
+    for c in chars {
+        match c {
+            '<' => filler = true,
+            'A'..='Z' | 'a'..='z' if !filler => {
+                if !letters.push(c.to_ascii_uppercase() as u8) {
+                    return Err(Reject::StateForm);
+                }
+            }
+            _ => return Err(Reject::StateForm),
+        }
+    }
+    match letters.as_slice() {
+        [] => Err(Reject::StateMissing),
+        // Doc 9303-3: Germany alone has a code of one letter.
+        b"D" => Ok(Zeroizing::new(*b"DEU")),
+        [_, _] => Err(Reject::StateTwoLetters),
+        &[a, b, c] => Ok(Zeroizing::new([a, b, c])),
+        _ => Err(Reject::StateForm),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(number: &str, state: &str) -> Result<Option<String>, Reject> {
+        Ok(normalise(number, state)?.map(|n| n.key_text.to_string()))
+    }
+
+    #[test]
+    fn one_number_however_it_is_written() {
+        let want = Ok(Some("document:UTO:L898902C3".to_owned()));
+        let written = [
+            "L898902C3",
+            "l898902c3",
+            "  L898902C3\t",
+            "L898902C3<<<<<",
+            "L 898-902 C3",
+            "L\u{2011}898\u{2013}902\u{ad}C3",
+            "L\u{a0}898\u{3000}902\u{2009}C3",
+            "Ｌ８９８９０２Ｃ３",
+            "ｌ８９８９０２ｃ３",
+            "𝐋898902C³",
+            "Ⅼ898902C③",
+        ];
+        for number in written {
+            assert_eq!(text(number, "UTO"), want, "{number}");
+        }
+        for state in ["UTO", "uto", " Uto ", "ＵＴＯ", "UTO<", "\u{a0}UTO"] {
+            assert_eq!(text("L898902C3", state), want, "{state}");
+        }
+    }
+
+    #[test]
+    fn states_of_other_lengths() {
+        for state in ["D<<", "D", "d", "DEU", "deu", "Ｄ＜＜"] {
+            assert_eq!(
+                text("C01X00T47", state),
+                Ok(Some("document:DEU:C01X00T47".into()))
+            );
+        }
+        for state in ["GBD", "XXA", "UNO", "RKS"] {
+            assert_eq!(text("1", state), Ok(Some(format!("document:{state}:1"))));
+        }
+        for state in ["FR", "fr", "DE<", "ＦＲ"] {
+            assert_eq!(text("1", state), Err(Reject::StateTwoLetters), "{state}");
+        }
+        assert!(
+            Reject::StateTwoLetters
+                .to_string()
+                .contains("three letters")
+        );
+        for state in ["", " ", "<<<", "\u{a0}"] {
+            assert_eq!(text("1", state), Err(Reject::StateMissing), "{state}");
+        }
+        let bad = ["F", "UTOP", "U1O", "U O", "<UT", "U<O", "ÜTO", "276", "D<D"];
+        for state in bad {
+            assert_eq!(text("1", state), Err(Reject::StateForm), "{state}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_refused() {
+        let bad = [
+            "N/A",
+            "12.34",
+            "12½",
+            "AÉ1",
+            "Аbc1",
+            "١٢٣",
+            "A\u{200b}1",
+            "A\u{0}1",
+            "AB_1",
+            "STRAßE",
+            "ı1",
+            "A\u{301}1",
+        ];
+        for number in bad {
+            assert_eq!(
+                text(number, "UTO"),
+                Err(Reject::NumberCharacter),
+                "{number}"
+            );
+        }
+        assert!(text(&"9".repeat(30), "UTO").is_ok());
+        assert_eq!(text(&"9".repeat(31), "UTO"), Err(Reject::NumberLength));
+        assert!(text(&"9 <-".repeat(30), "UTO").is_ok());
+        // One ligature, many letters: the bound holds after NFKC.
+        assert_eq!(text(&"㎯".repeat(31), "UTO"), Err(Reject::NumberCharacter));
+        assert_eq!(text(&"ﬃ".repeat(11), "UTO"), Err(Reject::NumberLength));
+    }
+
+    #[test]
+    fn without_a_number_the_key_is_empty() {
+        for number in ["", " ", "<<<<<<<<<", "-", "\u{3000}", "－"] {
+            for state in ["UTO", "", "nonsense"] {
+                assert_eq!(text(number, state), Ok(None), "{number}");
+            }
+        }
+    }
+
+    proptest! {
+        /// The fast path is no other rule.
+        #[test]
+        fn ascii_path_equals_unicode_path(raw in "[ -~\t\n\x0b\x0c\r]{0,40}") {
+            let fast = canonical_number(&raw).map(|n| n.as_slice().to_vec());
+            let slow = number_from(raw.nfkc()).map(|n| n.as_slice().to_vec());
+            prop_assert_eq!(fast, slow);
+            let fast = canonical_state(&raw).map(|s| *s);
+            let slow = state_from(raw.trim().nfkc()).map(|s| *s);
+            prop_assert_eq!(fast, slow);
+        }
+
+        #[test]
+        fn canonical_stays(number in "[ a-zA-Z0-9<-]{1,34}", state in "[a-zA-Z]{3}<?") {
+            if let Ok(Some(once)) = normalise(&number, &state) {
+                let mut fields = once.key_text.split(':').skip(1);
+                let (state, number) = (fields.next().unwrap(), fields.next().unwrap());
+                let twice = normalise(number, state).unwrap().unwrap();
+                prop_assert_eq!(&once.element, &twice.element);
+                prop_assert_eq!(&*once.key_text, &*twice.key_text);
+            }
+        }
+
+        #[test]
+        fn never_panics(number in any::<String>(), state in any::<String>()) {
+            if let Ok(Some(n)) = normalise(&number, &state) {
+                prop_assert!(n.element.as_bytes().len() <= 16 + MAX_NUMBER);
+            }
+        }
+
+        /// Different documents stay different.
+        #[test]
+        fn distinct_documents_do_not_meet(
+            a in ("[AB01]{1,3}", "[AB]{3}"), b in ("[AB01]{1,3}", "[AB]{3}"),
+        ) {
+            let x = normalise(&a.0, &a.1).unwrap().unwrap();
+            let y = normalise(&b.0, &b.1).unwrap().unwrap();
+            prop_assert_eq!(x.element == y.element, a == b);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! One bucket: `index u32 ‖ count u32 ‖ count tags, ascending ‖ count sealed labels`.
+
+use crate::{
+    error::Error,
+    frame::{Cursor, Frame, Kind},
+    statements::SnapshotPreamble,
+};
+
+use super::bucket_of;
+
+/// A parsed bucket: tags ascend strictly and all carry the bucket's prefix.
+#[derive(Debug)]
+pub struct Bucket<'a> {
+    index: u32,
+    tags: &'a [u8],
+    sealed: &'a [u8],
+    tag_len: usize,
+    sealed_len: usize,
+}
+
+impl<'a> Bucket<'a> {
+    /// Parses the body of a bucket frame.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for any form that a builder does not write.
+    pub fn parse(frame: &'a Frame, preamble: &SnapshotPreamble) -> Result<Self, Error> {
+        let what = Kind::SnapshotBucket.name();
+        let malformed = |why| Error::Malformed { what, why };
+        let mut cursor = Cursor::new(what, frame.expect(Kind::SnapshotBucket)?);
+        let (tag_len, sealed_len) = (preamble.tag_len(), preamble.sealed_len());
+        let index = cursor.u32()?;
+        let count = cursor.u32()? as usize;
+        let size = |each: usize| {
+            count
+                .checked_mul(each)
+                .ok_or(malformed("count is too large"))
+        };
+        let tags = cursor.take(size(tag_len)?)?;
+        let sealed = cursor.take(size(sealed_len)?)?;
+        cursor.end()?;
+        if !tags.chunks_exact(tag_len).is_sorted_by(|a, b| a < b) {
+            return Err(malformed("tags do not ascend"));
+        }
+        let bits = preamble.bucket_bits.get();
+        if tags
+            .chunks_exact(tag_len)
+            .any(|tag| bucket_of(tag, bits) != u64::from(index))
+        {
+            return Err(malformed("a tag stands in another bucket's place"));
+        }
+        Ok(Self {
+            index,
+            tags,
+            sealed,
+            tag_len,
+            sealed_len,
+        })
+    }
+
+    /// Which bucket it is.
+    #[must_use]
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Tags in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tags.len() / self.tag_len
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tags.is_empty()
+    }
+
+    /// The tags, ascending.
+    pub fn tags(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.tags.chunks_exact(self.tag_len)
+    }
+
+    /// Position of a tag. Variable time: the reader's own tags against public ones, on the
+    /// reader's own machine.
+    #[must_use]
+    pub fn find(&self, tag: &[u8]) -> Option<usize> {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.tags[middle * self.tag_len..][..self.tag_len].cmp(tag) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return Some(middle),
+            }
+        }
+        None
+    }
+
+    /// The sealed label at a position; empty in a collection without labels.
+    #[must_use]
+    pub fn sealed_label(&self, position: usize) -> Option<&'a [u8]> {
+        self.sealed
+            .get(position * self.sealed_len..(position + 1) * self.sealed_len)
+    }
+}
+
+/// Writes the body of a bucket.
+pub(super) fn encode(index: u32, tags: &[u8], sealed: &[u8], count: u32) -> Result<Frame, Error> {
+    let mut body = Vec::with_capacity(8 + tags.len() + sealed.len());
+    body.extend_from_slice(&index.to_be_bytes());
+    body.extend_from_slice(&count.to_be_bytes());
+    body.extend_from_slice(tags);
+    body.extend_from_slice(sealed);
+    Frame::new(Kind::SnapshotBucket, &body)
+}

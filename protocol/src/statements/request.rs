@@ -1,0 +1,247 @@
+//! The receiver's request: the first flight of a session (spec section 3.4).
+
+use serde::{Deserialize, Serialize};
+
+use super::{Hex, Int, Line, Name, PROTOCOL, SUITE, Statement};
+use crate::{frame::Kind, signing::VerifyKey};
+
+/// What the receiver learns (PROTOCOL section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Which of its own elements matched.
+    Elements,
+    /// How many matched. Has its place; not served by this version.
+    Count,
+    /// Both sides learn, in alternating steps. Has its place; not served by this version.
+    Mutual,
+}
+
+impl Mode {
+    /// The name in statements.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Elements => "elements",
+            Self::Count => "count",
+            Self::Mutual => "mutual",
+        }
+    }
+}
+
+/// The class of a session: laws allow different things for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionClass {
+    /// One case (Prüm II: "searches only in individual cases").
+    IndividualCase,
+    /// A standing project with fixed purpose, members and retention.
+    StandingCrossCheck,
+    /// Counting only.
+    CountOnly,
+}
+
+impl std::str::FromStr for SessionClass {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "individual-case" => Ok(Self::IndividualCase),
+            "standing-cross-check" => Ok(Self::StandingCrossCheck),
+            "count-only" => Ok(Self::CountOnly),
+            _ => Err("one of individual-case, standing-cross-check, count-only"),
+        }
+    }
+}
+
+/// The asking agency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receiver {
+    /// Its name.
+    pub agency: Name,
+    /// Its state, an ICAO three-letter code.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub state: Option<Line>,
+    /// The key that signs this session's statements and chunks.
+    pub signing_key: Hex<32>,
+    /// SHA-256 of the SubjectPublicKeyInfo of its TLS certificate.
+    pub tls_spki: Hex<32>,
+}
+
+/// The agency that is asked: the audience of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SenderReference {
+    /// Its name, as pinned by the receiver.
+    pub agency: Name,
+    /// Its signing key, as pinned by the receiver.
+    pub signing_key: Hex<32>,
+}
+
+/// The profile both sides must share: a mismatch is refused before anything runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProfileReference {
+    /// For example `exact/1`.
+    pub id: Line,
+    /// SHA-256 over its tables and rules.
+    pub tables: Hex<32>,
+}
+
+/// Why the receiver may ask. Signed claims: a verifier shows them, it cannot check them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Legal {
+    /// Class of the session.
+    pub class: SessionClass,
+    /// Purpose.
+    pub purpose: Line,
+    /// Legal basis.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub legal_basis: Option<Line>,
+    /// Category of offence.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub offence_category: Option<Line>,
+    /// Category of person (suspect, convicted, victim, missing, remains).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub subject_category: Option<Line>,
+    /// Salted commitment to the case reference.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub case: Option<Hex<32>>,
+    /// Reference of the data protection impact assessment of the link.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dpia: Option<Line>,
+    /// Europol handling code.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub handling_code: Option<Line>,
+    /// Source and accuracy code.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub source_code: Option<Line>,
+}
+
+/// Who ran, ordered and approved: salted commitments to their ids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Persons {
+    /// Who ran it.
+    pub runner: Hex<32>,
+    /// Who ordered it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub orderer: Option<Hex<32>>,
+    /// Who approved it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub approver: Option<Hex<32>>,
+}
+
+/// What is asked under one identifier type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Query {
+    /// Identifier type.
+    #[serde(rename = "type")]
+    pub type_name: Name,
+    /// Rules whose keys the elements stand for.
+    pub rules: Vec<Line>,
+    /// Records the elements come from, padded: the receiver's claim.
+    pub records: Int,
+    /// Elements that will be sent, padding included: exact.
+    pub elements: Int,
+}
+
+/// The request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// `tallystick/1`.
+    pub protocol: String,
+    /// `ristretto255-SHA512`.
+    pub suite: String,
+    /// Session id, and request id: 16 random bytes.
+    pub session: Hex<16>,
+    /// Build of the receiver's software.
+    pub build: Line,
+    /// Who asks.
+    pub receiver: Receiver,
+    /// Who is asked.
+    pub sender: SenderReference,
+    /// Collection asked.
+    pub collection: Name,
+    /// Output mode.
+    pub mode: Mode,
+    /// Profile of the elements.
+    pub profile: ProfileReference,
+    /// Grounds.
+    pub legal: Legal,
+    /// People.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub persons: Option<Persons>,
+    /// One entry a type, types in ascending order.
+    pub queries: Vec<Query>,
+    /// Set commitment, when the set was prepared before asking.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub set_commitment: Option<Hex<32>>,
+    /// Digest of the authorisation under which the set may be asked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub authorisation: Option<Hex<32>>,
+    /// Commitment to the receiver's audit nonce, revealed in its closing.
+    pub nonce_commitment: Hex<32>,
+    /// Digest of the last record closed with this peer when the request was made.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub previous: Option<Hex<32>>,
+    /// Time of the request.
+    pub issued_ms: Int,
+    /// After this the request is dead.
+    pub expires_ms: Int,
+}
+
+impl Request {
+    /// Elements over all types, padding included.
+    #[must_use]
+    pub fn elements(&self) -> u64 {
+        self.queries
+            .iter()
+            .fold(0, |sum, q| sum.saturating_add(q.elements.get()))
+    }
+}
+
+impl Statement for Request {
+    const PAYLOAD_TYPE: &'static str = "application/vnd.tallystick.request.v1+json";
+    const KIND: Kind = Kind::Request;
+
+    fn author(&self) -> VerifyKey {
+        self.receiver.signing_key.into()
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        if self.protocol != PROTOCOL {
+            return Err("another protocol version");
+        }
+        if self.suite != SUITE {
+            return Err("another suite");
+        }
+        if self.queries.is_empty() || self.queries.len() > 32 {
+            return Err("queries must name 1 to 32 types");
+        }
+        if !self.queries.is_sorted_by(|a, b| a.type_name < b.type_name) {
+            return Err("types of queries must ascend without repetition");
+        }
+        if self
+            .queries
+            .iter()
+            .any(|q| q.elements.get() == 0 || q.rules.is_empty())
+        {
+            return Err("a query has no elements or no rules");
+        }
+        if self.queries.iter().any(|q| q.rules.len() > 64) {
+            return Err("a query names more than 64 rules");
+        }
+        if self.expires_ms <= self.issued_ms {
+            return Err("expires before it is issued");
+        }
+        if self.receiver.signing_key == self.sender.signing_key {
+            return Err("an agency cannot ask itself");
+        }
+        Ok(())
+    }
+}
