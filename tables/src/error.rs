@@ -1,0 +1,340 @@
+//! One error for the crate. Whose fault it is: the file's or the command line's, except `Io`.
+
+use std::io;
+use std::path::PathBuf;
+
+use tallystick_protocol::identifiers::IdentifierType;
+
+/// What went wrong with a table, its mapping or its output, where, and what to do next.
+///
+/// File names, line numbers, and names of columns are shown. What a row holds never is.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TableError {
+    /// The operating system refused.
+    #[error("{}: cannot {action}: {source}", .file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What was tried: "open the table".
+        action: &'static str,
+        /// The system's own words.
+        source: io::Error,
+    },
+    /// The path is a directory, pipe or device.
+    #[error(
+        "{}: is not a regular file; a table is read more than once, so save it to a file first",
+        .file.display()
+    )]
+    NotAFile {
+        /// The path.
+        file: PathBuf,
+    },
+    /// No header line.
+    #[error(
+        "{}, line 1: the file is empty; its first line must name the columns",
+        .file.display()
+    )]
+    Empty {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A column without a name.
+    #[error(
+        "{}, line {line}: column {column} of the header has no name; name it or remove it",
+        .file.display()
+    )]
+    UnnamedColumn {
+        /// The file.
+        file: PathBuf,
+        /// Line of the header, from 1.
+        line: u64,
+        /// Number of the column, from 1.
+        column: usize,
+    },
+    /// Two columns with one name.
+    #[error(
+        "{}, line {line}: columns {first} and {second} of the header have the same name ({name}); \
+         rename one",
+        .file.display()
+    )]
+    DuplicateColumn {
+        /// The file.
+        file: PathBuf,
+        /// Line of the header, from 1.
+        line: u64,
+        /// The name, escaped; hidden when the line looks like data.
+        name: String,
+        /// Number of the first, from 1.
+        first: usize,
+        /// Number of the second, from 1.
+        second: usize,
+    },
+    /// A mapping names a column that the table lacks.
+    #[error(
+        "{}, line {line}: there is no column {column:?}; {header}",
+        .file.display()
+    )]
+    MissingColumn {
+        /// The file.
+        file: PathBuf,
+        /// Line of the header, from 1.
+        line: u64,
+        /// The name that was asked for.
+        column: String,
+        /// What the header has, or that it looks like data.
+        header: String,
+    },
+    /// Bytes that are not UTF-8.
+    #[error(
+        "{}, line {line}, column {column}: the text is not UTF-8; save the table as \"CSV UTF-8\"",
+        .file.display()
+    )]
+    NotUtf8 {
+        /// The file.
+        file: PathBuf,
+        /// Line on which the row begins, from 1.
+        line: u64,
+        /// Number of the column, from 1.
+        column: usize,
+    },
+    /// A row with more or fewer fields than the header.
+    #[error(
+        "{}, line {line}: the row has {found} fields, the header has {expected}; look for a missing \
+         or extra comma, a comma that needs quotes, or another separator than a comma",
+        .file.display()
+    )]
+    Ragged {
+        /// The file.
+        file: PathBuf,
+        /// Line on which the row begins, from 1.
+        line: u64,
+        /// Fields in the header.
+        expected: usize,
+        /// Fields in the row.
+        found: usize,
+    },
+    /// Quotes that RFC 4180 does not allow.
+    #[error(
+        "{}, line {line}, column {column}: {problem}; a field with a quote in it stands in quotes, \
+         the quote itself doubled",
+        .file.display()
+    )]
+    Quote {
+        /// The file.
+        file: PathBuf,
+        /// Line on which the row begins, from 1.
+        line: u64,
+        /// Number of the column, from 1.
+        column: usize,
+        /// What is wrong with the quotes.
+        problem: &'static str,
+    },
+    /// A field above the cap: most often a quote that never closes.
+    #[error(
+        "{}, line {line}, column {column}: the field is longer than {limit} bytes; look for a quote \
+         that is never closed",
+        .file.display()
+    )]
+    FieldTooLong {
+        /// The file.
+        file: PathBuf,
+        /// Line on which the row begins, from 1.
+        line: u64,
+        /// Number of the column, from 1.
+        column: usize,
+        /// The cap in bytes.
+        limit: usize,
+    },
+    /// A row above the cap.
+    #[error(
+        "{}, line {line}: the row is longer than {limit} bytes; leave out columns that are not \
+         needed",
+        .file.display()
+    )]
+    RowTooLong {
+        /// The file.
+        file: PathBuf,
+        /// Line on which the row begins, from 1.
+        line: u64,
+        /// The cap in bytes.
+        limit: usize,
+    },
+    /// More columns than the cap.
+    #[error(
+        "{}, line {line}: there are more than {limit} columns; leave out those that are not needed",
+        .file.display()
+    )]
+    TooManyColumns {
+        /// The file.
+        file: PathBuf,
+        /// Line on which the row begins, from 1.
+        line: u64,
+        /// The cap.
+        limit: usize,
+    },
+    /// Two passes over the file read different bytes.
+    #[error(
+        "{}: the file changed while it was read: nothing was written; let no program write to it and \
+         start again",
+        .file.display()
+    )]
+    Changed {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A digest was asked for before the pass came to its end, or after it failed.
+    #[error(
+        "{}, line {line}: the pass over the table did not come to its end; this is a bug, please \
+         report it",
+        .file.display()
+    )]
+    Unfinished {
+        /// The file.
+        file: PathBuf,
+        /// Line of the last row read, 0 for none.
+        line: u64,
+    },
+    /// `--key` without type, or with a type nobody knows.
+    #[error(
+        "{origin}: {problem}; write TYPE=COLUMN[,COLUMN…], such as document=passport,=UTO, with a \
+         type of: document, text, bytes"
+    )]
+    Key {
+        /// Flag or file, with the number of the key.
+        origin: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A key with another number of parts than its type has.
+    #[error(
+        "{origin}: a key of type {ty} takes {} part(s) ({}), not {found}; a part is a column or a \
+         constant written =TEXT",
+        .ty.parts().len(), .ty.parts().join(", ")
+    )]
+    KeyParts {
+        /// Flag or file, with the number of the key.
+        origin: String,
+        /// The type.
+        ty: IdentifierType,
+        /// Parts given.
+        found: usize,
+    },
+    /// A field of a key that its type does not have, or lacks.
+    #[error(
+        "{origin}: a key of type {ty} {problem} {field:?}; its fields are: type, {}",
+        .ty.parts().join(", ")
+    )]
+    KeyField {
+        /// File and number of the key.
+        origin: String,
+        /// The type.
+        ty: IdentifierType,
+        /// "has no field" or "needs the field".
+        problem: &'static str,
+        /// The field.
+        field: String,
+    },
+    /// No key at all.
+    #[error(
+        "{origin}: there is no key; say which columns to match, such as --key document=passport,=UTO"
+    )]
+    NoKeys {
+        /// Flag or file.
+        origin: String,
+    },
+    /// The same key or label column twice.
+    #[error("{origin}: {what} is given twice; remove one")]
+    Repeated {
+        /// Flag or file.
+        origin: String,
+        /// "a key" or "a label column".
+        what: &'static str,
+    },
+    /// A label column without a name.
+    #[error("{origin}: a label column has no name; write --label COLUMN[,COLUMN…]")]
+    LabelColumn {
+        /// Flag or file.
+        origin: String,
+    },
+    /// A mapping file that is not the TOML expected.
+    #[error("{}, line {line}: {problem}; see the sample of a mapping file", .file.display())]
+    MappingFile {
+        /// The file.
+        file: PathBuf,
+        /// Line, from 1; 1 when it is not known.
+        line: u64,
+        /// The parser's words.
+        problem: String,
+    },
+    /// A record that does not fit in a label.
+    #[error(
+        "the label of one element takes {found} bytes, more than {limit}; hand over fewer or shorter \
+         columns, or look for a key that stands for very many rows"
+    )]
+    LabelTooLarge {
+        /// Bytes needed.
+        found: usize,
+        /// The cap.
+        limit: usize,
+    },
+    /// An opened label that is no list of records. The sender's fault.
+    #[error(
+        "a label of the other side is malformed ({problem}); ask them to publish the collection anew"
+    )]
+    LabelMalformed {
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A column of the output that would stand twice.
+    #[error(
+        "the output would have two columns {column:?}; rename that column of the own table, or leave \
+         it out of the label"
+    )]
+    OutputColumn {
+        /// The name.
+        column: String,
+    },
+    /// The output exists.
+    #[error(
+        "{}: exists already and was left as it is; choose another name, or use --force to replace it",
+        .file.display()
+    )]
+    Exists {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+impl TableError {
+    /// The stable code, for programs.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "table-io",
+            Self::NotAFile { .. } => "table-not-a-file",
+            Self::Empty { .. } => "table-empty",
+            Self::UnnamedColumn { .. } => "table-unnamed-column",
+            Self::DuplicateColumn { .. } => "table-duplicate-column",
+            Self::MissingColumn { .. } => "table-missing-column",
+            Self::NotUtf8 { .. } => "table-not-utf8",
+            Self::Ragged { .. } => "table-ragged-row",
+            Self::Quote { .. } => "table-quote",
+            Self::FieldTooLong { .. } => "table-field-too-long",
+            Self::RowTooLong { .. } => "table-row-too-long",
+            Self::TooManyColumns { .. } => "table-too-many-columns",
+            Self::Changed { .. } => "table-changed",
+            Self::Unfinished { .. } => "table-unfinished",
+            Self::Key { .. } => "mapping-key",
+            Self::KeyParts { .. } => "mapping-key-parts",
+            Self::KeyField { .. } => "mapping-key-field",
+            Self::NoKeys { .. } => "mapping-no-keys",
+            Self::Repeated { .. } => "mapping-repeated",
+            Self::LabelColumn { .. } => "mapping-label-column",
+            Self::MappingFile { .. } => "mapping-file",
+            Self::LabelTooLarge { .. } => "label-too-large",
+            Self::LabelMalformed { .. } => "label-malformed",
+            Self::OutputColumn { .. } => "output-column",
+            Self::Exists { .. } => "output-exists",
+        }
+    }
+}

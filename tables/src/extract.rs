@@ -1,0 +1,179 @@
+//! Rows to keys and labels.
+
+use std::collections::BTreeMap;
+
+use tallystick_protocol::identifiers::{IdentifierType, Normalised, Reject, Rule, normalise};
+
+use crate::error::TableError;
+use crate::mapping::{Mapping, Part};
+use crate::reader::Row;
+use crate::source::Header;
+
+/// How many line numbers are kept for each reason of rejection.
+const FIRST_LINES: usize = 5;
+
+/// At least the parts of any type: a row's parts need no allocation.
+const MAX_PARTS: usize = 4;
+
+/// One key of one row. Secret, as [`Normalised`] is.
+#[derive(Debug)]
+pub struct RowKey {
+    /// Which key of the mapping made it, from 0.
+    pub key_index: usize,
+    /// Its type.
+    pub ty: IdentifierType,
+    /// What it stands for.
+    pub rule: Rule,
+    /// Its canonical form.
+    pub normalised: Normalised,
+}
+
+/// A mapping tied to the columns of one table.
+#[derive(Debug)]
+pub struct Extractor {
+    keys: Vec<(IdentifierType, Vec<Field>)>,
+}
+
+#[derive(Debug)]
+enum Field {
+    Column(usize),
+    Constant(String),
+}
+
+impl Extractor {
+    /// Finds the mapping's key columns in the header.
+    ///
+    /// # Errors
+    /// `MissingColumn`.
+    pub fn new(header: &Header, mapping: &Mapping) -> Result<Self, TableError> {
+        let field = |part: &Part| match part {
+            Part::Column(name) => header.index(name).map(Field::Column),
+            Part::Constant(text) => Ok(Field::Constant(text.clone())),
+        };
+        let keys = mapping
+            .keys()
+            .iter()
+            .map(|key| {
+                let fields: Result<_, _> = key.parts().iter().map(field).collect();
+                Ok((key.ty(), fields?))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { keys })
+    }
+
+    /// The keys of one row, in the order of the mapping; counts them, and what was empty or
+    /// rejected, in `tally`. Two keys of a row may hold the same element.
+    pub fn keys(&self, row: &Row<'_>, tally: &mut Tally) -> Vec<RowKey> {
+        tally.rows += 1;
+        let mut keys = Vec::with_capacity(self.keys.len());
+        for (key_index, (ty, fields)) in self.keys.iter().enumerate() {
+            let mut parts = [""; MAX_PARTS];
+            for (part, field) in parts.iter_mut().zip(fields) {
+                *part = match field {
+                    Field::Column(i) => row.get(*i).unwrap_or_default(),
+                    Field::Constant(text) => text,
+                };
+            }
+            match normalise(*ty, &parts[..fields.len().min(MAX_PARTS)]) {
+                Ok(Some(normalised)) => {
+                    tally.keys += 1;
+                    keys.push(RowKey {
+                        key_index,
+                        ty: *ty,
+                        rule: Rule::Exact,
+                        normalised,
+                    });
+                }
+                Ok(None) => tally.empty += 1,
+                Err(reject) => tally.reject(reject, row.line()),
+            }
+        }
+        keys
+    }
+
+    /// How many keys the mapping makes of a row at most.
+    pub fn keys_per_row(&self) -> usize {
+        self.keys.len()
+    }
+}
+
+/// What became of the rows of a table. Holds counts and line numbers, no value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Rows seen.
+    pub rows: u64,
+    /// Keys made, repeated ones included.
+    pub keys: u64,
+    /// Keys without a value.
+    pub empty: u64,
+    /// Keys refused, by reason.
+    pub rejected: BTreeMap<Reject, Rejected>,
+}
+
+/// Keys refused for one reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rejected {
+    /// How many.
+    pub count: u64,
+    /// The lines of the first of them, at most five, each once.
+    pub first_lines: Vec<u64>,
+}
+
+impl Tally {
+    /// Keys refused for any reason.
+    pub fn rejected_total(&self) -> u64 {
+        self.rejected.values().map(|r| r.count).sum()
+    }
+
+    /// Whether each key of each row was counted once: rows times keys per row is what was made,
+    /// was empty or was rejected.
+    pub fn adds_up(&self, keys_per_row: usize) -> bool {
+        let all = u128::from(self.rows) * keys_per_row as u128;
+        let counted =
+            u128::from(self.keys) + u128::from(self.empty) + u128::from(self.rejected_total());
+        all == counted
+    }
+
+    fn reject(&mut self, reject: Reject, line: u64) {
+        let entry = self.rejected.entry(reject).or_default();
+        entry.count += 1;
+        if entry.first_lines.len() < FIRST_LINES && entry.first_lines.last() != Some(&line) {
+            entry.first_lines.push(line);
+        }
+    }
+}
+
+/// The label columns of a mapping, tied to the columns of one table.
+#[derive(Debug)]
+pub struct LabelColumns {
+    indexes: Vec<usize>,
+}
+
+impl LabelColumns {
+    /// Finds the mapping's label columns in the header.
+    ///
+    /// # Errors
+    /// `MissingColumn`.
+    pub fn new(header: &Header, mapping: &Mapping) -> Result<Self, TableError> {
+        let indexes = mapping.label().iter().map(|c| header.index(c));
+        Ok(Self {
+            indexes: indexes.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Whether the mapping hands over nothing.
+    pub fn is_empty(&self) -> bool {
+        self.indexes.is_empty()
+    }
+
+    /// The record of one row, in the order of the label columns. Sensitive.
+    pub fn record(&self, row: &Row<'_>) -> Vec<String> {
+        let field = |i: &usize| row.get(*i).unwrap_or_default().to_owned();
+        self.indexes.iter().map(field).collect()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+#[path = "extract_tests.rs"]
+mod tests;

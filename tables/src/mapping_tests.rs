@@ -1,0 +1,151 @@
+use super::*;
+use proptest::prelude::*;
+
+fn code(flag: &str) -> &'static str {
+    KeySpec::parse(flag).unwrap_err().code()
+}
+
+fn toml(text: &str) -> Result<Mapping, TableError> {
+    Mapping::from_toml(text, Path::new("x.mapping.toml"))
+}
+
+#[test]
+fn flags_parse() {
+    let key = KeySpec::parse("document=passport,=UTO").unwrap();
+    assert_eq!(key.ty(), IdentifierType::Document);
+    assert_eq!(
+        key.parts(),
+        [
+            Part::Column("passport".into()),
+            Part::Constant("UTO".into())
+        ]
+    );
+    let key = KeySpec::parse(" text = full name ").unwrap();
+    assert_eq!(key.parts(), [Part::Column("full name".into())]);
+    let key = KeySpec::parse("text=a=b").unwrap();
+    assert_eq!(key.parts(), [Part::Column("a=b".into())]);
+}
+
+#[test]
+fn wrong_flags_are_refused() {
+    for flag in [
+        "",
+        "document",
+        "passport=a,b",
+        "padding=a",
+        "text=",
+        "text==",
+        "document=a,",
+    ] {
+        assert_eq!(code(flag), "mapping-key", "{flag}");
+    }
+    for (flag, found) in [("document=a", 1), ("document=a,b,c", 3), ("text=a,b", 2)] {
+        let e = KeySpec::parse(flag).unwrap_err();
+        assert_eq!(e.code(), "mapping-key-parts");
+        assert!(e.to_string().contains(&format!("not {found}")), "{e}");
+    }
+    let shown = KeySpec::parse("document=passport").unwrap_err().to_string();
+    assert!(shown.contains("takes 2 part(s) (number, state)"), "{shown}");
+}
+
+#[test]
+fn from_flags_checks_the_whole() {
+    let key = || KeySpec::parse("text=a").unwrap();
+    let code = |keys, label| Mapping::from_flags(keys, label).unwrap_err().code();
+    assert_eq!(code(vec![], vec![]), "mapping-no-keys");
+    assert_eq!(code(vec![key(), key()], vec![]), "mapping-repeated");
+    assert_eq!(
+        code(vec![key()], vec!["x".into(), " x".into()]),
+        "mapping-repeated"
+    );
+    assert_eq!(code(vec![key()], vec![" ".into()]), "mapping-label-column");
+    let two = vec![key(), KeySpec::parse("text=b").unwrap()];
+    let mapping = Mapping::from_flags(two, vec![" case ".into()]).unwrap();
+    assert_eq!(mapping.label(), ["case"]);
+    assert_eq!(mapping.types(), [IdentifierType::Text]);
+    assert_eq!(mapping.keys().len(), 2);
+}
+
+#[test]
+fn file_equals_flags() {
+    let file = toml(
+        "[[key]]\ntype = \"document\"\nnumber = \"passport\"\nstate = \"=UTO\"\n\
+         [[key]]\ntype = \"bytes\"\nvalue = \"a,b\"\n\
+         [label]\ncolumns = [\"case\", \"handling\"]\n",
+    )
+    .unwrap();
+    let key = KeySpec::parse("document=passport,=UTO").unwrap();
+    assert_eq!(file.keys()[0], key);
+    assert_eq!(file.keys()[1].parts(), [Part::Column("a,b".into())]);
+    assert_eq!(file.label(), ["case", "handling"]);
+}
+
+#[test]
+fn wrong_files_are_refused() {
+    let bad = [
+        ("", "mapping-no-keys"),
+        ("[label]\ncolumns=[\"a\"]", "mapping-no-keys"),
+        ("[[key]]\nvalue=\"a\"", "mapping-key"),
+        ("[[key]]\ntype=\"person\"", "mapping-key"),
+        ("[[key]]\ntype=\"text\"", "mapping-key-field"),
+        ("[[key]]\ntype=\"text\"\nvalue=\" \"", "mapping-key-field"),
+        (
+            "[[key]]\ntype=\"text\"\nvalue=\"a\"\nstate=\"b\"",
+            "mapping-key-field",
+        ),
+        (
+            "[[key]]\ntype=\"text\"\nvalue=\"a\"\n[label]\ncolumns=[\"\"]",
+            "mapping-label-column",
+        ),
+        ("[[key]]\ntype=\"text\"\nvalue=1", "mapping-file"),
+        (
+            "[[key]]\ntype=\"text\"\nvalue=\"a\"\n[label]\ncolumns=[]\nrows=1",
+            "mapping-file",
+        ),
+        ("[[keys]]\n", "mapping-file"),
+        ("not toml", "mapping-file"),
+    ];
+    for (text, want) in bad {
+        assert_eq!(toml(text).unwrap_err().code(), want, "{text}");
+    }
+    let shown = toml("[[key]]\ntype=\"text\"\nvalue=\"a\"\n[other]\n")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        shown.contains("x.mapping.toml, line 4") && shown.contains("other"),
+        "{shown}"
+    );
+    let shown = toml("[[key]]\ntype=\"document\"\nnumber=\"a\"")
+        .unwrap_err()
+        .to_string();
+    assert!(shown.contains("needs the field \"state\""), "{shown}");
+}
+
+#[test]
+fn files_are_read_and_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.mapping.toml");
+    assert_eq!(Mapping::from_file(&path).unwrap_err().code(), "table-io");
+    std::fs::write(&path, "[[key]]\ntype=\"text\"\nvalue=\"a\"\n").unwrap();
+    assert_eq!(Mapping::from_file(&path).unwrap().keys().len(), 1);
+    std::fs::write(&path, "#".repeat(MAX_MAPPING_BYTES as usize + 1)).unwrap();
+    assert_eq!(
+        Mapping::from_file(&path).unwrap_err().code(),
+        "mapping-file"
+    );
+}
+
+proptest! {
+    #[test]
+    fn flags_print_as_they_parse(a in "[a-z_][a-z ]{0,5}[a-z]", b in "=?[A-Z]{1,4}") {
+        let flag = format!("document={a},{b}");
+        let key = KeySpec::parse(&flag).unwrap();
+        prop_assert_eq!(key.to_string(), flag);
+    }
+
+    #[test]
+    fn any_flag_is_safe(flag in any::<String>()) {
+        let _ = KeySpec::parse(&flag);
+        let _ = toml(&flag);
+    }
+}

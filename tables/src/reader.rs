@@ -1,0 +1,395 @@
+//! A strict RFC 4180 reader over buffers that are bounded and wiped.
+//!
+//! The csv crate is not used to read: it grows a field without bound, forgives a quote that never
+//! closes (and so swallows rows), and keeps rows in buffers that cannot be wiped. A property
+//! compares this reader with it on well-formed input.
+//!
+//! Records end with LF or CRLF. Blank lines are skipped. A UTF-8 byte order mark is stripped.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::error::TableError;
+
+/// The longest field, in bytes.
+pub const MAX_FIELD_BYTES: usize = 1 << 20;
+/// The longest row, in bytes, without separators and quotes.
+pub const MAX_ROW_BYTES: usize = 16 << 20;
+/// The most columns.
+pub const MAX_COLUMNS: usize = 4096;
+
+const BUFFER: usize = 64 << 10;
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// One row. Its fields are sensitive: they live in a buffer that is wiped, and Debug hides them.
+#[derive(Clone, Copy)]
+pub struct Row<'a> {
+    line: u64,
+    text: &'a str,
+    ends: &'a [usize],
+}
+
+impl<'a> Row<'a> {
+    /// The line of the file on which the row begins, from 1.
+    pub const fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// The number of fields: that of the header.
+    pub const fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Never: a row has at least one field.
+    pub const fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Field `index`, from 0, trimmed of white space.
+    pub fn get(&self, index: usize) -> Option<&'a str> {
+        let end = *self.ends.get(index)?;
+        let start = match index.checked_sub(1) {
+            Some(before) => *self.ends.get(before)?,
+            None => 0,
+        };
+        self.text.get(start..end).map(str::trim)
+    }
+
+    /// All fields in order, trimmed.
+    pub fn fields(&self) -> impl ExactSizeIterator<Item = &'a str> + '_ {
+        // Every index is in range, and the ends are on character boundaries: checked when read.
+        (0..self.ends.len()).map(|i| self.get(i).unwrap_or_default())
+    }
+}
+
+impl std::fmt::Debug for Row<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Row(line {}, ..)", self.line)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    /// At the first byte of a field.
+    FieldStart,
+    /// Inside a field without quotes.
+    Plain,
+    /// Inside quotes.
+    Quoted,
+    /// Behind a quote inside quotes: the end, or the first half of a doubled quote.
+    QuoteSeen,
+    /// Behind the closing quote and blanks.
+    QuoteClosed,
+    /// Behind a CR that may end the record; the flag says whether the field was quoted.
+    CarriageReturn { quoted: bool },
+}
+
+/// Reads records from bytes and hashes every byte on its way.
+pub(crate) struct RecordReader<R> {
+    input: R,
+    buffer: Zeroizing<Vec<u8>>,
+    at: usize,
+    filled: usize,
+    hash: Sha256,
+    bytes: u64,
+    /// The line that the next byte stands on.
+    line: u64,
+    record: Zeroizing<Vec<u8>>,
+    ends: Vec<usize>,
+    started: bool,
+    done: bool,
+}
+
+impl<R: Read> RecordReader<R> {
+    pub(crate) fn new(input: R) -> Self {
+        Self {
+            input,
+            buffer: Zeroizing::new(vec![0; BUFFER]),
+            at: 0,
+            filled: 0,
+            hash: Sha256::new(),
+            bytes: 0,
+            line: 1,
+            record: Zeroizing::new(Vec::with_capacity(4096)),
+            ends: Vec::new(),
+            started: false,
+            done: false,
+        }
+    }
+
+    /// Bytes read from the file so far.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// SHA-256 of all bytes and their number, once the end was reached.
+    pub(crate) fn digest(&self) -> Option<([u8; 32], u64)> {
+        self.done
+            .then(|| (self.hash.clone().finalize().into(), self.bytes))
+    }
+
+    /// The next record, or `None` at the end of the file. `file` is for errors. After an error the
+    /// reader must not be used again.
+    pub(crate) fn next(&mut self, file: &Path) -> Result<Option<Row<'_>>, TableError> {
+        let Some(line) = self.read_record(file)? else {
+            return Ok(None);
+        };
+        let not_utf8 = |column: usize| TableError::NotUtf8 {
+            file: file.to_owned(),
+            line,
+            column,
+        };
+        let text = match std::str::from_utf8(&self.record) {
+            Ok(text) => text,
+            Err(e) => {
+                let column = self.ends.partition_point(|end| *end <= e.valid_up_to());
+                return Err(not_utf8(column + 1));
+            }
+        };
+        // Halves of a character on both sides of a comma would pass as a whole.
+        if let Some(i) = self
+            .ends
+            .iter()
+            .position(|end| !text.is_char_boundary(*end))
+        {
+            return Err(not_utf8(i + 1));
+        }
+        Ok(Some(Row {
+            line,
+            text,
+            ends: &self.ends,
+        }))
+    }
+
+    /// Fills `record` and `ends`; gives the line on which the record begins.
+    fn read_record(&mut self, file: &Path) -> Result<Option<u64>, TableError> {
+        self.record.clear();
+        self.ends.clear();
+        if !self.started {
+            self.started = true;
+            self.skip_bom(file)?;
+        }
+        let mut first_line = self.line;
+        let mut field_start = 0;
+        let mut state = State::FieldStart;
+        loop {
+            if self.at == self.filled && !self.fill(file)? {
+                if state == State::Quoted {
+                    return Err(self.quote(file, first_line, "a quote is never closed"));
+                }
+                if self.is_blank(state) {
+                    return Ok(None);
+                }
+                self.end_field(file, first_line)?;
+                return Ok(Some(first_line));
+            }
+            // Runs of ordinary bytes go over at once.
+            if matches!(state, State::Plain | State::Quoted) {
+                let rest = &self.buffer[self.at..self.filled];
+                let run = rest
+                    .iter()
+                    .position(|b| matches!(b, b',' | b'\n' | b'\r' | b'"'))
+                    .unwrap_or(rest.len());
+                if run > 0 {
+                    self.append(run);
+                    self.check_size(file, first_line, field_start)?;
+                    continue;
+                }
+            }
+            let byte = self.buffer[self.at];
+            self.at += 1;
+            if byte == b'\n' {
+                self.line += 1;
+            }
+            state = match (state, byte) {
+                (State::Quoted, b'"') => State::QuoteSeen,
+                (State::Quoted, _) => {
+                    self.push(byte);
+                    State::Quoted
+                }
+                (State::QuoteSeen, b'"') => {
+                    self.push(byte);
+                    State::Quoted
+                }
+                (State::FieldStart, b'"') => State::Quoted,
+                (_, b'\n') if self.is_blank(state) => {
+                    first_line = self.line;
+                    State::FieldStart
+                }
+                (_, b'\n') => {
+                    self.end_field(file, first_line)?;
+                    return Ok(Some(first_line));
+                }
+                // A CR that ends no line is data where there are no quotes.
+                (State::CarriageReturn { quoted: false }, _) => {
+                    self.push(b'\r');
+                    self.at -= 1;
+                    State::Plain
+                }
+                (
+                    State::FieldStart | State::Plain | State::QuoteSeen | State::QuoteClosed,
+                    b',',
+                ) => {
+                    self.end_field(file, first_line)?;
+                    field_start = self.record.len();
+                    State::FieldStart
+                }
+                (State::FieldStart | State::Plain, b'\r') => {
+                    State::CarriageReturn { quoted: false }
+                }
+                (State::QuoteSeen | State::QuoteClosed, b'\r') => {
+                    State::CarriageReturn { quoted: true }
+                }
+                // Values are trimmed, so blanks around quotes carry nothing.
+                (State::QuoteSeen | State::QuoteClosed, b' ' | b'\t') => State::QuoteClosed,
+                (
+                    State::QuoteSeen | State::QuoteClosed | State::CarriageReturn { quoted: true },
+                    _,
+                ) => {
+                    let problem = "there is text behind the closing quote";
+                    return Err(self.quote(file, first_line, problem));
+                }
+                (State::Plain, b'"') => {
+                    let blank = |b: &u8| matches!(b, b' ' | b'\t');
+                    if !self.record[field_start..].iter().all(blank) {
+                        let problem = "there is a quote inside a field without quotes";
+                        return Err(self.quote(file, first_line, problem));
+                    }
+                    self.record.truncate(field_start);
+                    State::Quoted
+                }
+                (State::FieldStart | State::Plain, _) => {
+                    self.push(byte);
+                    State::Plain
+                }
+            };
+            self.check_size(file, first_line, field_start)?;
+        }
+    }
+
+    fn quote(&self, file: &Path, line: u64, problem: &'static str) -> TableError {
+        TableError::Quote {
+            file: file.to_owned(),
+            line,
+            column: self.ends.len() + 1,
+            problem,
+        }
+    }
+
+    /// Nothing was read of this record but perhaps a CR. A pair of quotes is a field, not blank.
+    fn is_blank(&self, state: State) -> bool {
+        let nothing = matches!(
+            state,
+            State::FieldStart | State::CarriageReturn { quoted: false }
+        );
+        nothing && self.ends.is_empty() && self.record.is_empty()
+    }
+
+    fn end_field(&mut self, file: &Path, line: u64) -> Result<(), TableError> {
+        if self.ends.len() == MAX_COLUMNS {
+            return Err(TableError::TooManyColumns {
+                file: file.to_owned(),
+                line,
+                limit: MAX_COLUMNS,
+            });
+        }
+        self.ends.push(self.record.len());
+        Ok(())
+    }
+
+    fn check_size(&self, file: &Path, line: u64, field_start: usize) -> Result<(), TableError> {
+        if self.record.len() - field_start > MAX_FIELD_BYTES {
+            return Err(TableError::FieldTooLong {
+                file: file.to_owned(),
+                line,
+                column: self.ends.len() + 1,
+                limit: MAX_FIELD_BYTES,
+            });
+        }
+        if self.record.len() > MAX_ROW_BYTES {
+            return Err(TableError::RowTooLong {
+                file: file.to_owned(),
+                line,
+                limit: MAX_ROW_BYTES,
+            });
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.make_room(1);
+        self.record.push(byte);
+    }
+
+    /// Moves `n` bytes from the buffer to the record.
+    fn append(&mut self, n: usize) {
+        self.make_room(n);
+        self.record
+            .extend_from_slice(&self.buffer[self.at..self.at + n]);
+        self.at += n;
+    }
+
+    /// Grows by hand: `Vec` would free the old bytes without wiping them.
+    fn make_room(&mut self, n: usize) {
+        let need = self.record.len() + n;
+        if need > self.record.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(need.next_power_of_two()));
+            larger.extend_from_slice(&self.record);
+            self.record = larger;
+        }
+    }
+
+    /// False at the end of the file.
+    fn fill(&mut self, file: &Path) -> Result<bool, TableError> {
+        if self.done {
+            return Ok(false);
+        }
+        let n = self.read_at(0, file)?;
+        self.at = 0;
+        self.filled = n;
+        self.done = n == 0;
+        Ok(n > 0)
+    }
+
+    fn read_at(&mut self, from: usize, file: &Path) -> Result<usize, TableError> {
+        loop {
+            match self.input.read(&mut self.buffer[from..]) {
+                Ok(n) => {
+                    self.hash.update(&self.buffer[from..from + n]);
+                    self.bytes += n as u64;
+                    return Ok(n);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => {
+                    return Err(TableError::Io {
+                        file: file.to_owned(),
+                        action: "read the table",
+                        source,
+                    });
+                }
+            }
+        }
+    }
+
+    fn skip_bom(&mut self, file: &Path) -> Result<(), TableError> {
+        while self.filled < BOM.len() {
+            let n = self.read_at(self.filled, file)?;
+            if n == 0 {
+                break;
+            }
+            self.filled += n;
+        }
+        if self.buffer[..self.filled].starts_with(BOM) {
+            self.at = BOM.len();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+#[path = "reader_tests.rs"]
+mod tests;

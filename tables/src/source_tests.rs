@@ -1,0 +1,183 @@
+use super::*;
+use std::io::Write;
+use tempfile::TempDir;
+
+fn table(bytes: &[u8]) -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.csv");
+    fs::write(&path, bytes).unwrap();
+    (dir, path)
+}
+
+fn open_error(bytes: &[u8]) -> TableError {
+    let (_dir, path) = table(bytes);
+    Source::open(path).unwrap_err()
+}
+
+fn pass(source: &Source) -> Result<FileDigest, TableError> {
+    let mut rows = source.rows()?;
+    while rows.next_row()?.is_some() {}
+    rows.finish()
+}
+
+#[test]
+fn passes_over_one_file_agree() {
+    let (_dir, path) = table("\u{feff} name , number\r\nÄ, 1 \r\n\r\nB,\"2\"\r\n".as_bytes());
+    let source = Source::open(&path).unwrap();
+    assert_eq!(source.header().names(), ["name", "number"]);
+    let mut rows = source.rows().unwrap();
+    let row = rows.next_row().unwrap().unwrap();
+    assert_eq!((row.line(), row.len()), (2, 2));
+    assert_eq!(
+        (row.get(0), row.get(1), row.get(2)),
+        (Some("Ä"), Some("1"), None)
+    );
+    assert_eq!(format!("{row:?}"), "Row(line 2, ..)");
+    let row = rows.next_row().unwrap().unwrap();
+    assert_eq!((row.line(), row.get(1)), (4, Some("2")));
+    assert!(rows.next_row().unwrap().is_none());
+    assert!(rows.next_row().unwrap().is_none());
+    let first = rows.finish().unwrap();
+    assert_eq!((first.rows, first.bytes), (2, source.size().unwrap()));
+    source.verify_same(&first, &pass(&source).unwrap()).unwrap();
+}
+
+#[test]
+fn a_changed_file_is_refused() {
+    let (_dir, path) = table(b"a\n1\n2\n");
+    let source = Source::open(&path).unwrap();
+    let first = pass(&source).unwrap();
+    fs::write(&path, "a\n1\n3\n").unwrap();
+    let e = source
+        .verify_same(&first, &pass(&source).unwrap())
+        .unwrap_err();
+    assert_eq!(e.code(), "table-changed");
+    assert!(e.to_string().contains("nothing was written"));
+    fs::write(&path, "b\n1\n2\n").unwrap();
+    assert_eq!(source.rows().unwrap_err().code(), "table-changed");
+    fs::remove_file(&path).unwrap();
+    assert_eq!(source.rows().unwrap_err().code(), "table-io");
+}
+
+/// A byte that only trimming hides still counts.
+#[test]
+fn invisible_changes_are_changes() {
+    let (_dir, path) = table(b"a\n1\n");
+    let source = Source::open(&path).unwrap();
+    let first = pass(&source).unwrap();
+    fs::OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .unwrap()
+        .write_all(b"\n")
+        .unwrap();
+    assert!(source.verify_same(&first, &pass(&source).unwrap()).is_err());
+}
+
+#[test]
+fn missing_column_lists_the_header() {
+    let (_dir, path) = table(b"name,passport\n");
+    let source = Source::open(path).unwrap();
+    assert_eq!(source.header().index("passport").unwrap(), 1);
+    let e = source.header().index("Passport").unwrap_err();
+    assert_eq!(e.code(), "table-missing-column");
+    let shown = e.to_string();
+    assert!(
+        shown.contains("line 1: there is no column \"Passport\""),
+        "{shown}"
+    );
+    assert!(shown.ends_with("the header has: name, passport"), "{shown}");
+}
+
+/// Without a header line the first row of data would be printed.
+#[test]
+fn data_in_the_place_of_a_header_is_not_shown() {
+    let (_dir, path) = table(b"Eriksson,L898902C3\n");
+    let source = Source::open(path).unwrap();
+    let shown = source.header().index("passport").unwrap_err().to_string();
+    assert!(
+        !shown.contains("Eriksson") && !shown.contains("L898"),
+        "{shown}"
+    );
+    assert!(shown.contains("must name the columns"), "{shown}");
+    assert!(!format!("{source:?}").contains("Eriksson"));
+    let shown = open_error(b"Eriksson,Eriksson,L898902C3\n").to_string();
+    assert!(!shown.contains("Eriksson"), "{shown}");
+}
+
+#[test]
+fn empty_file() {
+    for bytes in [&b""[..], b"\n\n", b"\xef\xbb\xbf"] {
+        let e = open_error(bytes);
+        assert_eq!(e.code(), "table-empty");
+        assert!(e.to_string().contains("must name the columns"));
+    }
+}
+
+#[test]
+fn header_names_must_be_there_and_differ() {
+    let e = open_error(b"a,b, a\n");
+    assert_eq!(e.code(), "table-duplicate-column");
+    assert!(e.to_string().contains("line 1: columns 1 and 3"));
+    let e = open_error(b"\na,,b\n");
+    assert_eq!(e.code(), "table-unnamed-column");
+    assert!(e.to_string().contains("line 2: column 2"));
+}
+
+#[test]
+fn ragged_rows_end_the_pass() {
+    for (bytes, found) in [
+        (&b"a,b\n1,2\n\nL898902C3\n"[..], 1),
+        (b"a,b\n1,2\n\n1,2,L898902C3", 3),
+    ] {
+        let (_dir, path) = table(bytes);
+        let source = Source::open(path).unwrap();
+        let mut rows = source.rows().unwrap();
+        rows.next_row().unwrap().unwrap();
+        let e = rows.next_row().unwrap_err();
+        assert_eq!(e.code(), "table-ragged-row");
+        let shown = e.to_string();
+        assert!(
+            shown.contains("line 4") && shown.contains(&format!("{found} fields")),
+            "{shown}"
+        );
+        assert!(!format!("{e:?}{shown}").contains("L898"));
+        // Not to be read past, and no digest of half a file.
+        assert_eq!(rows.next_row().unwrap_err().code(), "table-unfinished");
+        assert_eq!(rows.finish().unwrap_err().code(), "table-unfinished");
+    }
+}
+
+#[test]
+fn no_digest_before_the_end() {
+    let (_dir, path) = table(b"a\n1\n2\n");
+    let source = Source::open(path).unwrap();
+    let mut rows = source.rows().unwrap();
+    rows.next_row().unwrap();
+    assert_eq!(rows.finish().unwrap_err().code(), "table-unfinished");
+}
+
+#[test]
+fn paths_that_are_no_files() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(
+        Source::open(dir.path()).unwrap_err().code(),
+        "table-not-a-file"
+    );
+    assert_eq!(
+        Source::open("/dev/null").unwrap_err().code(),
+        "table-not-a-file"
+    );
+    assert_eq!(
+        Source::open(dir.path().join("x")).unwrap_err().code(),
+        "table-io"
+    );
+}
+
+#[test]
+fn errors_of_rows_name_the_file() {
+    let e = open_error(b"a,b\xff\n");
+    assert_eq!(e.code(), "table-not-utf8");
+    let shown = e.to_string();
+    assert!(shown.contains("t.csv, line 1, column 2"), "{shown}");
+}
