@@ -1,0 +1,235 @@
+//! What a node keeps about a collection that it offers, and the keys of its epochs.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use tallystick_protocol::{
+    group::Kernel,
+    identifiers::Profile,
+    oprf::SecretKey,
+    statements::{Hex, Line, Mode, Name, ProfileReference, TypeKey},
+};
+use tallystick_tables::{KeySpec, Mapping};
+use zeroize::Zeroizing;
+
+use crate::{
+    error::{AgencyError, Result},
+    home::Home,
+    store::Collection,
+};
+
+/// How a table is read: the flags or the file that were given, so that an epoch can be rotated
+/// without asking again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableSource {
+    /// The table.
+    pub input: PathBuf,
+    /// `--key` flags.
+    #[serde(default)]
+    pub keys: Vec<String>,
+    /// `--mapping` file.
+    #[serde(default)]
+    pub mapping: Option<PathBuf>,
+    /// `--label` columns.
+    #[serde(default)]
+    pub label: Vec<String>,
+}
+
+impl TableSource {
+    /// The mapping that the flags or the file stand for.
+    ///
+    /// # Errors
+    /// `Table` for flags or a file that do not parse; `Usage` if both are given.
+    pub fn mapping(&self) -> Result<Mapping> {
+        match &self.mapping {
+            Some(_) if !self.keys.is_empty() => Err(AgencyError::Usage(
+                "give --key or --mapping, not both: a mapping file names its keys".to_owned(),
+            )),
+            Some(file) => {
+                let mapping = Mapping::from_file(file)?;
+                match self.label.is_empty() {
+                    true => Ok(mapping),
+                    false => Ok(Mapping::from_flags(
+                        mapping.keys().to_vec(),
+                        self.label.clone(),
+                    )?),
+                }
+            }
+            None => {
+                let keys = self.keys.iter().map(|flag| KeySpec::parse(flag));
+                Ok(Mapping::from_flags(
+                    keys.collect::<Result<_, _>>()?,
+                    self.label.clone(),
+                )?)
+            }
+        }
+    }
+}
+
+/// What the store keeps of a collection, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Meta {
+    /// Identifier types it offers, ascending.
+    pub types: Vec<Name>,
+    /// Profile of its elements.
+    pub profile: ProfileReference,
+    /// Names of the columns in its labels.
+    pub label_columns: Vec<Line>,
+    /// Tags in its snapshot, padding included.
+    pub elements: u64,
+    /// Bytes of a tag.
+    pub tag_bytes: u32,
+    /// Rows of the table it was made from.
+    pub rows: u64,
+    /// Elements one session may carry.
+    pub max_session_elements: u64,
+    /// Elements one peer may have evaluated under one key, in an epoch.
+    pub peer_budget: u64,
+    /// Peers that may ask; all peers when absent.
+    #[serde(default)]
+    pub allow: Option<Vec<Name>>,
+    /// The table and how it is read.
+    pub source: TableSource,
+}
+
+impl Meta {
+    /// Reads what [`Self::to_text`] wrote.
+    ///
+    /// # Errors
+    /// `Bug` if the store holds something else.
+    pub fn of(collection: &Collection) -> Result<Self> {
+        serde_json::from_str(&collection.meta)
+            .map_err(|e| AgencyError::Bug(format!("what is stored of a collection: {e}")))
+    }
+
+    /// The text for the store.
+    ///
+    /// # Errors
+    /// `Bug` only.
+    pub fn to_text(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|e| AgencyError::Bug(e.to_string()))
+    }
+
+    /// Whether this peer may ask.
+    #[must_use]
+    pub fn allows(&self, peer: &str) -> bool {
+        self.allow
+            .as_ref()
+            .is_none_or(|names| names.iter().any(|name| name.as_str() == peer))
+    }
+}
+
+/// A profile, as statements refer to it.
+///
+/// # Errors
+/// `Bug` only.
+pub fn profile_reference(profile: &Profile) -> Result<ProfileReference> {
+    let id = profile
+        .id()
+        .parse()
+        .map_err(|_| AgencyError::Bug("a profile's id".to_owned()))?;
+    Ok(ProfileReference {
+        id,
+        tables: Hex(profile.tables_hash()),
+    })
+}
+
+/// Where the snapshot of this digest lies.
+#[must_use]
+pub fn snapshot_path(home: &Home, collection: &str, digest: &[u8; 32]) -> PathBuf {
+    home.collections_dir()
+        .join(collection)
+        .join(format!("{}.snapshot", Hex(*digest)))
+}
+
+/// The secret of an epoch, from which its keys are derived.
+pub(crate) struct EpochSeed(pub(crate) Zeroizing<[u8; 32]>);
+
+fn secret_name(collection: &Name, epoch: u64) -> String {
+    format!("oprf.{collection}.{epoch}")
+}
+
+impl EpochSeed {
+    /// Opens the seed of an epoch.
+    pub(crate) fn open(home: &Home, collection: &Name, epoch: u64) -> Result<Self> {
+        let bytes = home.keys().open_secret(&secret_name(collection, epoch))?;
+        let seed = <[u8; 32]>::try_from(&bytes[..])
+            .map_err(|_| AgencyError::Bug("an epoch's seed has another length".to_owned()))?;
+        Ok(Self(Zeroizing::new(seed)))
+    }
+
+    /// Opens the seed of an epoch, or makes it.
+    pub(crate) fn open_or_create(home: &Home, collection: &Name, epoch: u64) -> Result<Self> {
+        let name = secret_name(collection, epoch);
+        if !home.keys().is_present(&name)? {
+            let mut seed = Zeroizing::new([0u8; 32]);
+            crate::keys::fill_random(&mut seed[..])?;
+            home.keys().seal_secret(&name, &seed[..])?;
+        }
+        Self::open(home, collection, epoch)
+    }
+
+    /// Forgets the seed: nothing can be evaluated under this epoch any more.
+    pub(crate) fn destroy(home: &Home, collection: &Name, epoch: u64) -> Result<()> {
+        home.keys().remove_secret(&secret_name(collection, epoch))
+    }
+
+    /// The OPRF key of one type and mode: DeriveKeyPair of RFC 9497 with an info that is injective
+    /// in collection, epoch, mode and type.
+    pub(crate) fn key(
+        &self,
+        kernel: &dyn Kernel,
+        collection: &Name,
+        epoch: u64,
+        mode: Mode,
+        type_name: &Name,
+    ) -> Result<SecretKey> {
+        let mut info = b"tallystick/oprf-key/v1".to_vec();
+        for part in [collection.as_str(), mode.name(), type_name.as_str()] {
+            info.push(u8::try_from(part.len()).map_err(|_| AgencyError::Bug("a name".to_owned()))?);
+            info.extend_from_slice(part.as_bytes());
+        }
+        info.extend_from_slice(&epoch.to_be_bytes());
+        SecretKey::from_seed(kernel, &self.0, &info)
+            .map_err(|e| AgencyError::Bug(format!("deriving an OPRF key: {e}")))
+    }
+}
+
+/// The secret keys of a collection's types in one epoch and mode.
+pub type EpochKeys = BTreeMap<Name, Arc<SecretKey>>;
+
+/// Derives the keys of an epoch.
+///
+/// # Errors
+/// `NoSecret` once the epoch is over.
+pub fn epoch_keys(
+    home: &Home,
+    kernel: &dyn Kernel,
+    collection: &Name,
+    epoch: u64,
+    mode: Mode,
+    types: &[Name],
+) -> Result<EpochKeys> {
+    let seed = EpochSeed::open(home, collection, epoch)?;
+    types
+        .iter()
+        .map(|name| {
+            Ok((
+                name.clone(),
+                Arc::new(seed.key(kernel, collection, epoch, mode, name)?),
+            ))
+        })
+        .collect()
+}
+
+/// The public halves, ascending by type.
+#[must_use]
+pub fn public_keys(keys: &EpochKeys) -> Vec<TypeKey> {
+    let public = |(name, key): (&Name, &Arc<SecretKey>)| TypeKey {
+        type_name: name.clone(),
+        public_key: Hex(*key.public_bytes()),
+    };
+    keys.iter().map(public).collect()
+}

@@ -1,0 +1,92 @@
+//! What the operating system should and does know about this process.
+
+use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
+use nix::sys::stat::{Mode, umask};
+use nix::sys::time::TimeVal;
+
+use crate::error::{AgencyError, Result};
+
+/// What this process has used so far.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Usage {
+    /// User and system time of all threads, in seconds.
+    pub cpu_seconds: f64,
+    /// The largest resident set so far, in bytes.
+    pub peak_rss_bytes: u64,
+}
+
+/// Call first in `main`: no core dumps (they would hold keys), new files for the owner only.
+pub fn harden() -> Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)
+        .map_err(|e| AgencyError::Bug(format!("cannot switch off core dumps: {e}")))?;
+    umask(Mode::from_bits_truncate(0o077));
+    Ok(())
+}
+
+/// Processor time and peak memory of this process.
+///
+/// On Linux the peak is `VmHWM` of `/proc/self/status`: `ru_maxrss` is inherited across `exec`, so
+/// a child of a large process would report its parent's peak. Elsewhere it is `ru_maxrss`.
+pub fn usage() -> Result<Usage> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)
+        .map_err(|e| AgencyError::Bug(format!("getrusage: {e}")))?;
+    let peak_rss_bytes = std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| vm_hwm_bytes(&status))
+        .unwrap_or_else(|| {
+            // Linux counts in KiB, macOS in bytes.
+            let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
+            u64::try_from(usage.max_rss()).unwrap_or(0) * unit
+        });
+    Ok(Usage {
+        cpu_seconds: seconds(usage.user_time()) + seconds(usage.system_time()),
+        peak_rss_bytes,
+    })
+}
+
+fn seconds(time: TimeVal) -> f64 {
+    time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6
+}
+
+fn vm_hwm_bytes(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_peak_of_linux() {
+        assert_eq!(
+            vm_hwm_bytes("Name:\tx\nVmHWM:\t    1234 kB\nVmRSS:\t 1 kB\n"),
+            Some(1234 * 1024)
+        );
+        assert_eq!(vm_hwm_bytes("VmHWM:\tlots\n"), None);
+    }
+
+    #[test]
+    fn usage_grows_with_work() {
+        let before = usage().unwrap();
+        let mut data = vec![0u8; 64 << 20];
+        for (i, byte) in data.iter_mut().enumerate() {
+            *byte = (i % 251) as u8;
+        }
+        let sum: u64 = data.iter().map(|b| u64::from(*b)).sum();
+        assert!(sum > 0);
+        let after = usage().unwrap();
+        assert!(after.cpu_seconds > before.cpu_seconds);
+        assert!(after.peak_rss_bytes >= 64 << 20);
+    }
+
+    #[test]
+    fn harden_switches_core_dumps_off() {
+        harden().unwrap();
+        let (soft, hard) = nix::sys::resource::getrlimit(Resource::RLIMIT_CORE).unwrap();
+        assert_eq!((soft, hard), (0, 0));
+        let old = umask(Mode::from_bits_truncate(0o077));
+        assert_eq!(old, Mode::from_bits_truncate(0o077));
+    }
+}

@@ -1,0 +1,268 @@
+//! Session records on disk: written frame by frame, closed by a rename.
+//!
+//! While a session is open its record is `SESSION.part`; closed, it is `SESSION.tally`. A record
+//! holds no identifier.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{BufReader, Read, Seek, SeekFrom, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
+use tallystick_protocol::{
+    frame::{Frame, FrameReader, Kind, ReadError},
+    record,
+    statements::Hex,
+};
+
+use crate::{
+    error::{AgencyError, Result},
+    fs::{OWNER_FILE, sync_dir},
+};
+
+/// An open record.
+#[derive(Debug)]
+pub struct RecordFile {
+    file: File,
+    path: PathBuf,
+    session: Hex<16>,
+    length: u64,
+}
+
+/// Where a frame lies in a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// First byte.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u32,
+}
+
+impl Place {
+    fn new(offset: u64, frame: &Frame) -> Result<Self> {
+        let length = u32::try_from(frame.bytes().len())
+            .map_err(|_| AgencyError::Bug("a frame is too long".to_owned()))?;
+        Ok(Self { offset, length })
+    }
+}
+
+/// A record that was closed.
+#[derive(Debug)]
+pub struct ClosedRecord {
+    /// Its file.
+    pub path: PathBuf,
+    /// SHA-256 of its bytes.
+    pub digest: [u8; 32],
+}
+
+fn open_path(dir: &Path, session: &Hex<16>) -> PathBuf {
+    dir.join(format!("{session}.part"))
+}
+
+/// Where the record of a session lies once it is closed.
+#[must_use]
+pub fn closed_path(dir: &Path, session: &Hex<16>) -> PathBuf {
+    dir.join(format!("{session}.tally"))
+}
+
+impl RecordFile {
+    /// Starts the record of a session. One that was left open before is started again.
+    ///
+    /// # Errors
+    /// An IO error.
+    pub fn create(dir: &Path, session: Hex<16>) -> Result<Self> {
+        let path = open_path(dir, &session);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(OWNER_FILE)
+            .open(&path)
+            .map_err(AgencyError::io("create", &path))?;
+        let mut record = Self {
+            file,
+            path,
+            session,
+            length: 0,
+        };
+        record.append(&record::header(&session)?)?;
+        Ok(record)
+    }
+
+    /// Takes up a record that was left open, with the places of its whole frames after the header.
+    /// A frame that was cut short by a crash is cut off: what follows it never left.
+    ///
+    /// # Errors
+    /// An IO error; `SealBroken` if the file is not the record of this session.
+    pub fn reopen(dir: &Path, session: Hex<16>) -> Result<(Self, Vec<(Kind, Place)>)> {
+        let path = open_path(dir, &session);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(AgencyError::io("open", &path))?;
+        let mut reader = FrameReader::new(BufReader::new(&file));
+        let mut frames = Vec::new();
+        let mut header = None;
+        let length = loop {
+            let offset = reader.offset();
+            match reader.next_frame() {
+                Ok(Some(frame)) if offset == 0 => header = Some(frame),
+                Ok(Some(frame)) => frames.push((frame.kind(), Place::new(offset, &frame)?)),
+                Ok(None) | Err(ReadError::Frame(_)) => break offset,
+                Err(ReadError::Io(e)) => return Err(AgencyError::io("read", &path)(e)),
+            }
+        };
+        drop(reader);
+        if header != Some(record::header(&session)?) {
+            return Err(AgencyError::SealBroken {
+                what: path.display().to_string(),
+            });
+        }
+        let mut record = Self {
+            file,
+            path,
+            session,
+            length,
+        };
+        record.cut(length)?;
+        Ok((record, frames))
+    }
+
+    /// Cuts off everything from `offset` on.
+    ///
+    /// # Errors
+    /// An IO error.
+    pub fn cut(&mut self, offset: u64) -> Result<()> {
+        self.file
+            .set_len(offset)
+            .map_err(AgencyError::io("cut", &self.path))?;
+        self.length = offset;
+        Ok(())
+    }
+
+    /// Appends a frame; it is durable after [`Self::sync`].
+    ///
+    /// # Errors
+    /// An IO error, a full disk among them.
+    pub fn append(&mut self, frame: &Frame) -> Result<Place> {
+        let offset = self.length;
+        let write = |file: &mut File| {
+            file.seek(SeekFrom::Start(offset))?;
+            file.write_all(frame.bytes())
+        };
+        write(&mut self.file).map_err(AgencyError::io("write", &self.path))?;
+        self.length += frame.bytes().len() as u64;
+        Place::new(offset, frame)
+    }
+
+    /// Forces what was appended to the disk.
+    ///
+    /// # Errors
+    /// An IO error.
+    pub fn sync(&self) -> Result<()> {
+        self.file
+            .sync_data()
+            .map_err(AgencyError::io("write", &self.path))
+    }
+
+    /// Reads a frame back.
+    ///
+    /// # Errors
+    /// An IO error; `SealBroken` if there is no frame at this place.
+    pub fn frame_at(&mut self, place: Place) -> Result<Frame> {
+        let mut bytes = vec![0u8; place.length as usize];
+        let mut read = |file: &mut File| {
+            file.seek(SeekFrom::Start(place.offset))?;
+            file.read_exact(&mut bytes)
+        };
+        read(&mut self.file).map_err(AgencyError::io("read", &self.path))?;
+        Ok(Frame::from_bytes(bytes)?)
+    }
+
+    /// Closes the record: forces it to the disk, renames it, hashes it.
+    ///
+    /// # Errors
+    /// An IO error.
+    pub fn close(mut self) -> Result<ClosedRecord> {
+        self.sync()?;
+        let dir = crate::fs::parent_of(&self.path)?.to_owned();
+        let path = closed_path(&dir, &self.session);
+        std::fs::rename(&self.path, &path).map_err(AgencyError::io("rename to", &path))?;
+        sync_dir(&dir)?;
+        self.file
+            .seek(SeekFrom::Start(0))
+            .map_err(AgencyError::io("read", &path))?;
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0u8; 64 * 1024];
+        loop {
+            match self
+                .file
+                .read(&mut buffer)
+                .map_err(AgencyError::io("read", &path))?
+            {
+                0 => break,
+                n => hash.update(&buffer[..n]),
+            }
+        }
+        Ok(ClosedRecord {
+            path,
+            digest: hash.finalize().into(),
+        })
+    }
+}
+
+/// Whether a record of this session was left open.
+#[must_use]
+pub fn is_open(dir: &Path, session: &Hex<16>) -> bool {
+    open_path(dir, session).exists()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_survives_a_crash_up_to_its_last_whole_frame() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = Hex([7; 16]);
+        let mut record = RecordFile::create(dir.path(), session).unwrap();
+        let frames: Vec<_> = (0..3u8)
+            .map(|i| Frame::new(Kind::BlindedChunk, &[i; 40]).unwrap())
+            .collect();
+        let places: Vec<_> = frames.iter().map(|f| record.append(f).unwrap()).collect();
+        assert_eq!(record.frame_at(places[1]).unwrap(), frames[1]);
+        record.sync().unwrap();
+        drop(record);
+
+        let path = open_path(dir.path(), &session);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() - 3]).unwrap();
+        let (mut record, found) = RecordFile::reopen(dir.path(), session).unwrap();
+        assert_eq!(
+            found.iter().map(|(_, place)| *place).collect::<Vec<_>>(),
+            places[..2]
+        );
+        assert_eq!(record.append(&frames[2]).unwrap(), places[2]);
+        let closed = record.close().unwrap();
+        assert_eq!(std::fs::read(&closed.path).unwrap(), whole);
+        assert_eq!(closed.digest, <[u8; 32]>::from(Sha256::digest(&whole)));
+        assert!(!is_open(dir.path(), &session));
+    }
+
+    #[test]
+    fn the_record_of_another_session_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(RecordFile::create(dir.path(), Hex([1; 16])).unwrap());
+        std::fs::rename(
+            open_path(dir.path(), &Hex([1; 16])),
+            open_path(dir.path(), &Hex([2; 16])),
+        )
+        .unwrap();
+        assert!(RecordFile::reopen(dir.path(), Hex([2; 16])).is_err());
+    }
+}

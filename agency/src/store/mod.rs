@@ -1,0 +1,135 @@
+//! What a node must remember: peers, collections, requests seen, sessions, charges, runs, records.
+//!
+//! [`Store`] is the seam: [`SqliteStore`] keeps it in the home's `state.db`. `tally` and `tallyd`
+//! may use it at once. When a method that writes returns, what it wrote survives a crash.
+//! Times are milliseconds since the Unix epoch.
+
+mod rows;
+mod sqlite;
+
+#[cfg(test)]
+mod tests;
+
+use async_trait::async_trait;
+
+pub use self::rows::{
+    Admitted, Answer, Bound, Chunk, ChunkBinding, Collection, Digest, Grant, NewRun, NewSession,
+    Peer, RecordEntry, Role, Run, Session, SessionId, SessionLimits, SessionStatus,
+};
+pub use self::sqlite::SqliteStore;
+
+use crate::error::Result;
+
+/// The state of one node. Object-safe: use it as `Arc<dyn Store>`.
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug {
+    // Peers.
+
+    /// Adds a peer or replaces its manifest, pins and authorities; `revoked_ms` is ignored.
+    ///
+    /// A revoked peer is refused (`peer-revoked`) unless `reinstate`; a pin that belongs to another
+    /// peer is refused (`pin-taken`). `added_ms` of a known peer stays.
+    async fn upsert_peer(&self, peer: &Peer, reinstate: bool) -> Result<()>;
+    /// All peers by name, revoked ones too.
+    async fn list_peers(&self) -> Result<Vec<Peer>>;
+    /// One peer.
+    async fn peer(&self, name: &str) -> Result<Option<Peer>>;
+    /// Revokes a peer; `false` if there is none. The time of a first revocation stays.
+    async fn revoke_peer(&self, name: &str, now_ms: i64) -> Result<bool>;
+
+    // Collections.
+
+    /// All collections by name, without removed ones.
+    async fn list_collections(&self) -> Result<Vec<Collection>>;
+    /// One collection; also a removed one, whose epoch a later publication must continue.
+    async fn collection(&self, name: &str) -> Result<Option<Collection>>;
+    /// Adds or replaces a collection. An epoch lower than the stored one is refused
+    /// (`epoch-went-back`): charges count per epoch.
+    async fn upsert_collection(&self, collection: &Collection) -> Result<()>;
+    /// Marks a collection as removed; `false` if there is none, or it was removed before.
+    async fn remove_collection(&self, name: &str) -> Result<bool>;
+
+    // The sender's sessions.
+
+    /// Remembers a request's id, checks the limits and opens the session, in one transaction.
+    /// Nothing is remembered when the answer is a limit or `Expired`.
+    async fn admit_session(
+        &self,
+        new: &NewSession,
+        limits: &SessionLimits,
+        now_ms: i64,
+    ) -> Result<Admitted>;
+    /// Remembers the id of a request that is refused, with a session of status `refused`, so that
+    /// it cannot be used again. `New`, `SameAgain`, `Replayed` or `Expired`.
+    async fn refuse_session(&self, new: &NewSession, now_ms: i64) -> Result<Admitted>;
+    /// Forgets refused requests that expired before `now_ms`; gives their number. Their expiry alone
+    /// refuses them from then on. Sessions that were granted stay.
+    async fn purge_refused(&self, now_ms: i64) -> Result<u64>;
+    /// One session.
+    async fn session(&self, session: &SessionId) -> Result<Option<Session>>;
+    /// Sessions of status `open`, oldest first. After a restart, those to resume or abort.
+    async fn open_sessions(&self) -> Result<Vec<Session>>;
+    /// Ends an open session. Ending it again with the same status is no error; with another, a bug.
+    async fn close_session(
+        &self,
+        session: &SessionId,
+        status: SessionStatus,
+        now_ms: i64,
+    ) -> Result<()>;
+
+    // Chunks and charges.
+
+    /// Binds a chunk's index to the hash of its bytes, and charges its elements to the peer, before
+    /// anything is evaluated; one transaction. Peer, collection and epoch are the session's own.
+    ///
+    /// `budget` is the most elements that this peer may ever be charged for this collection, epoch
+    /// and type. Only `Bound::New` writes anything. Nothing is refunded, ever.
+    async fn bind_chunk(&self, chunk: &ChunkBinding<'_>, budget: u64, now_ms: i64)
+    -> Result<Bound>;
+    /// Notes where the answer to a bound chunk lies in the record file. The same place again is no
+    /// error; another place is a bug.
+    async fn chunk_answered(&self, session: &SessionId, index: u32, answer: Answer) -> Result<()>;
+    /// One bound chunk.
+    async fn chunk(&self, session: &SessionId, index: u32) -> Result<Option<Chunk>>;
+    /// All bound chunks of a session, by index.
+    async fn chunks(&self, session: &SessionId) -> Result<Vec<Chunk>>;
+    /// Elements charged so far.
+    async fn charged(
+        &self,
+        peer: &str,
+        collection: &str,
+        epoch: u64,
+        element_type: &str,
+    ) -> Result<u64>;
+
+    // The receiver's runs.
+
+    /// Remembers a run that starts. A session id that is known is a bug.
+    async fn save_run(&self, run: &NewRun) -> Result<()>;
+    /// The newest unfinished run of the same input with the same peer and collection.
+    async fn find_open_run(
+        &self,
+        peer: &str,
+        collection: &str,
+        input_digest: &Digest,
+    ) -> Result<Option<Run>>;
+    /// Replaces the state text of an unfinished run.
+    async fn update_run(&self, session: &SessionId, state: &str) -> Result<()>;
+    /// Ends a run and forgets its sealed seed. Ending it again is no error.
+    async fn finish_run(&self, session: &SessionId, now_ms: i64) -> Result<()>;
+
+    // Records.
+
+    /// Notes a closed record. The same entry again is no error; another one for the same session and
+    /// role is a bug.
+    async fn add_record(&self, entry: &RecordEntry) -> Result<()>;
+    /// The record of a session.
+    async fn record(&self, session: &SessionId, role: Role) -> Result<Option<RecordEntry>>;
+    /// The record with this peer that was closed last, in either role.
+    async fn last_record(&self, peer: &str) -> Result<Option<RecordEntry>>;
+    /// The newest records, newest first, at most `limit`.
+    async fn list_records(&self, limit: u32) -> Result<Vec<RecordEntry>>;
+
+    /// Writes everything out and closes the files. Later calls fail.
+    async fn close(&self);
+}

@@ -1,0 +1,161 @@
+//! A bounded pool for work that keeps a processor busy, so that async threads stay free.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::error::{AgencyError, Result};
+
+/// The work panicked. The pool goes on. What it said went to the panic hook only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("work on the processor pool panicked")]
+pub struct WorkerPanic;
+
+impl From<WorkerPanic> for AgencyError {
+    fn from(panic: WorkerPanic) -> Self {
+        Self::Bug(panic.to_string())
+    }
+}
+
+/// A dedicated rayon pool with a bounded number of jobs in flight. Clones share it.
+///
+/// Inside a job, rayon's parallel iterators use this pool's threads. Jobs wait in the order they
+/// came when twice as many as there are threads are in flight, so memory stays bounded by what the
+/// waiting callers hold.
+#[derive(Clone)]
+pub struct WorkerPool {
+    pool: Arc<rayon::ThreadPool>,
+    slots: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for WorkerPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkerPool")
+            .field("threads", &self.threads())
+            .finish()
+    }
+}
+
+impl WorkerPool {
+    /// Starts a pool. 0 threads means one for each processor that this process may use.
+    pub fn new(threads: usize) -> Result<Self> {
+        let threads = match threads {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+            n => n,
+        };
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("worker-{i}"))
+            .build()
+            .map_err(|e| AgencyError::Bug(format!("cannot start worker threads: {e}")))?;
+        Ok(Self {
+            pool: Arc::new(pool),
+            slots: Arc::new(Semaphore::new(threads * 2)),
+        })
+    }
+
+    /// The number of threads.
+    pub fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
+    /// Runs `f` on the pool and waits for its value without blocking the async thread.
+    ///
+    /// Dropping the future before the work has started gives its place up; work that runs is not
+    /// interrupted, and keeps its place until it ends.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> std::result::Result<T, WorkerPanic> {
+        // The semaphore is never closed, so this cannot fail in practice.
+        let permit = Arc::clone(&self.slots)
+            .acquire_owned()
+            .await
+            .map_err(|_| WorkerPanic)?;
+        let (sender, receiver) = oneshot::channel();
+        self.pool.spawn(move || {
+            if sender.is_closed() {
+                return;
+            }
+            // Nothing of `f` is seen again after a panic: it is consumed here.
+            let value = catch_unwind(AssertUnwindSafe(f));
+            // Before the caller goes on, so that its next job finds the place free.
+            drop(permit);
+            if let Ok(value) = value {
+                // The caller may have gone away; then nobody wants the value.
+                let _ = sender.send(value);
+            }
+        });
+        receiver.await.map_err(|_| WorkerPanic)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn gives_values_and_survives_panics() {
+        let pool = WorkerPool::new(2).unwrap();
+        assert_eq!(pool.run(|| 6 * 7).await, Ok(42));
+        for _ in 0..8 {
+            assert_eq!(
+                pool.run(|| -> u32 { panic!("on purpose") }).await,
+                Err(WorkerPanic)
+            );
+        }
+        assert_eq!(pool.run(|| 1).await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn number_in_flight_is_bounded() {
+        let pool = WorkerPool::new(2).unwrap();
+        let gate = Arc::new(AtomicBool::new(false));
+        let done = Arc::new(AtomicUsize::new(0));
+        let mut jobs = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            let (pool, gate, done) = (pool.clone(), gate.clone(), done.clone());
+            jobs.spawn(async move {
+                pool.run(move || {
+                    while !gate.load(Ordering::SeqCst) {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    done.fetch_add(1, Ordering::SeqCst);
+                })
+                .await
+            });
+        }
+        // Long enough for all to ask: four are in, two of them run, sixteen wait outside.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(pool.slots.available_permits(), 0);
+        assert_eq!(pool.pool.current_num_threads(), 2);
+        assert!(
+            tokio::time::timeout(Duration::from_millis(5), pool.run(|| ()))
+                .await
+                .is_err()
+        );
+        assert_eq!(done.load(Ordering::SeqCst), 0);
+        gate.store(true, Ordering::SeqCst);
+        while let Some(job) = jobs.join_next().await {
+            job.unwrap().unwrap();
+        }
+        assert_eq!(done.load(Ordering::SeqCst), 20);
+        assert_eq!(pool.slots.available_permits(), 4);
+    }
+
+    #[tokio::test]
+    async fn abandoned_work_gives_its_place_back() {
+        let pool = WorkerPool::new(1).unwrap();
+        for _ in 0..6 {
+            let work = pool.run(|| std::thread::sleep(Duration::from_millis(5)));
+            let _ = tokio::time::timeout(Duration::from_millis(1), work).await;
+        }
+        assert_eq!(pool.run(|| 3).await, Ok(3));
+    }
+}
