@@ -1,0 +1,20 @@
+//! `tallyd`: the listener and the sender's service.
+//!
+//! ```text
+//! listen   TLS, allow-list, gRPC, draining
+//! service  the handlers: decode, call, encode
+//! session  one session from the sender's side
+//! policy   whether a request is granted
+//! node     what all sessions share
+//! cli      the commands of tallyd
+//! ```
+
+pub mod cli;
+mod listen;
+mod node;
+mod policy;
+mod service;
+mod session;
+
+pub use listen::serve;
+pub use node::Node;

@@ -1,0 +1,231 @@
+//! The listener: TLS first, then the allow-list, then gRPC; draining when asked.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tallystick_agency::{AgencyError, Result, clock, tls};
+use tallystick_wire::{MAX_MESSAGE_BYTES, exchange_server::ExchangeServer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, mpsc},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Server, server::Connected};
+
+use crate::{node::Node, service::Service, session};
+
+/// A handshake that takes longer is given up.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Handshakes under way at once; more wait in the kernel's queue.
+const HANDSHAKES: usize = 64;
+/// How often the allow-list is read again: a revoked peer is cut within this and a session's tick.
+const REFRESH: Duration = Duration::from_secs(1);
+/// How often sessions that nobody will resume are closed.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// Who is on the other side of a connection, by its certificate.
+#[derive(Debug, Clone)]
+pub(crate) struct PeerIdentity {
+    pub(crate) agency: String,
+    pub(crate) spki: [u8; 32],
+}
+
+/// A connection whose certificate is on the allow-list.
+struct Connection {
+    stream: TlsStream<TcpStream>,
+    peer: PeerIdentity,
+}
+
+impl Connected for Connection {
+    type ConnectInfo = PeerIdentity;
+
+    fn connect_info(&self) -> PeerIdentity {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Serves until `shutdown` is ready; then takes no new session, lets those under way end for the
+/// configured time, and returns. Sessions cut by then can be resumed.
+///
+/// # Errors
+/// Those of the listener and of TLS set-up. A bad connection ends itself only.
+pub async fn serve(
+    listener: TcpListener,
+    node: Arc<Node>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
+    let config = tls::server_config(&node.home.tls_identity()?, Arc::clone(&node.pins) as _)?;
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let limits = &node.home.config().limits;
+    let drain = Duration::from_secs(limits.drain_timeout_seconds.into());
+    let draining = CancellationToken::new();
+    let (accepted, incoming) = mpsc::channel(16);
+
+    let accepting = tokio::spawn(accept(
+        listener,
+        acceptor,
+        Arc::clone(&node),
+        accepted,
+        draining.clone(),
+    ));
+    let upkeep = tokio::spawn(upkeep(Arc::clone(&node), draining.clone()));
+
+    let largest = MAX_MESSAGE_BYTES.min(limits.max_message_bytes as usize);
+    let service = ExchangeServer::new(Service::new(Arc::clone(&node), draining.clone()))
+        .max_decoding_message_size(largest)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(2 << 20)
+        .max_concurrent_streams(limits.max_sessions_per_peer.saturating_add(8))
+        .tcp_nodelay(true)
+        .add_service(service)
+        .serve_with_incoming_shutdown(
+            ReceiverStream::new(incoming),
+            draining.clone().cancelled_owned(),
+        );
+    let mut server = std::pin::pin!(server);
+    let failed = |e: tonic::transport::Error| AgencyError::Network(e.to_string());
+    let result = tokio::select! {
+        done = &mut server => done.map_err(failed),
+        () = shutdown => {
+            tracing::info!(seconds = drain.as_secs(), "draining");
+            draining.cancel();
+            match tokio::time::timeout(drain, &mut server).await {
+                Ok(done) => done.map_err(failed),
+                Err(_) => {
+                    tracing::warn!("sessions under way were cut; they can be resumed");
+                    Ok(())
+                }
+            }
+        }
+    };
+    draining.cancel();
+    // Both end at the token; what they return was logged.
+    let _ = tokio::join!(accepting, upkeep);
+    node.store.close().await;
+    result
+}
+
+/// Accepts, shakes hands beside each other, and hands over who may come in.
+async fn accept(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    node: Arc<Node>,
+    accepted: mpsc::Sender<io::Result<Connection>>,
+    draining: CancellationToken,
+) {
+    let slots = Arc::new(Semaphore::new(HANDSHAKES));
+    loop {
+        let next = async {
+            // Never closed, so this cannot fail.
+            let slot = Arc::clone(&slots).acquire_owned().await.ok();
+            (slot, listener.accept().await)
+        };
+        let (slot, stream) = tokio::select! {
+            next = next => next,
+            () = draining.cancelled() => return,
+        };
+        let (stream, address) = match stream {
+            Ok(pair) => pair,
+            Err(error) => {
+                // Out of file handles, or a connection that died in the queue.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (acceptor, node, accepted) = (acceptor.clone(), Arc::clone(&node), accepted.clone());
+        tokio::spawn(async move {
+            let handshake = handshake(stream, &acceptor, &node);
+            match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+                Ok(Ok(connection)) => {
+                    tracing::debug!(peer = connection.peer.agency, %address, "connected");
+                    // Fails only when the server is gone.
+                    let _ = accepted.send(Ok(connection)).await;
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(code = error.code(), %address, "connection refused: {error}");
+                }
+                Err(_) => tracing::warn!(%address, "connection refused: handshake timed out"),
+            }
+            drop(slot);
+        });
+    }
+}
+
+async fn handshake(stream: TcpStream, acceptor: &TlsAcceptor, node: &Node) -> Result<Connection> {
+    // A failure leaves the delays of Nagle's algorithm, nothing else.
+    let _ = stream.set_nodelay(true);
+    let stream = acceptor
+        .accept(stream)
+        .await
+        .map_err(|e| tls::classify(&e))?;
+    let (_, connection) = stream.get_ref();
+    let spki = tls::peer_spki(connection)?;
+    let agency = tls::peer_agency(connection, &*node.pins)?;
+    Ok(Connection {
+        stream,
+        peer: PeerIdentity { agency, spki },
+    })
+}
+
+/// Reads the allow-list again and again, and closes sessions that nobody can resume any more.
+async fn upkeep(node: Arc<Node>, draining: CancellationToken) {
+    let mut refresh = tokio::time::interval(REFRESH);
+    let mut sweep = tokio::time::interval(SWEEP);
+    loop {
+        tokio::select! {
+            () = draining.cancelled() => return,
+            _ = refresh.tick() => {
+                if let Err(error) = node.pins.refresh(&*node.store).await {
+                    tracing::error!(code = error.code(), "cannot read the allow-list: {error}");
+                }
+            }
+            _ = sweep.tick() => {
+                if let Err(error) = session::sweep(&node, clock::now_ms()).await {
+                    tracing::error!(code = error.code(), "cannot close an abandoned session: {error}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Whether a request is granted, and on which terms.
+
+use std::sync::Arc;
+
+use tallystick_agency::{
+    Result,
+    collections::{EpochKeys, public_keys},
+    peers::int,
+};
+use tallystick_protocol::{
+    session::Terms,
+    statements::{GrantLimits, Hex, Int, Mode, RefusalCode, Request, SnapshotReference},
+};
+
+use crate::{listen::PeerIdentity, node::Node};
+
+/// A grant lives no longer than this, whatever the request says.
+const LONGEST_GRANT_MS: i64 = 24 * 3600 * 1000;
+
+/// Terms of a grant, and the secret keys that it needs.
+pub(crate) struct Granted {
+    pub(crate) terms: Terms,
+    pub(crate) keys: Arc<EpochKeys>,
+}
+
+/// Decides on a request that is new. The order is that of the codes: what says least comes first.
+pub(crate) async fn decide(
+    node: &Node,
+    identity: &PeerIdentity,
+    request: &Request,
+    now: i64,
+) -> Result<Result<Granted, RefusalCode>> {
+    let policy = &node.home.config().policy;
+    let ms = |int: Int| i64::try_from(int.get()).unwrap_or(i64::MAX);
+    let skew = (now - ms(request.issued_ms)).abs();
+    if skew > i64::from(policy.clock_skew_refuse_seconds) * 1000 {
+        return Ok(Err(RefusalCode::ClockSkew));
+    }
+    if skew > i64::from(policy.clock_skew_warn_seconds) * 1000 {
+        tracing::warn!(
+            peer = identity.agency,
+            milliseconds = skew,
+            "the clocks differ"
+        );
+    }
+    if ms(request.expires_ms) <= now {
+        return Ok(Err(RefusalCode::Expired));
+    }
+    let Some(offered) = node
+        .offered(&identity.agency, request.collection.as_str())
+        .await?
+    else {
+        return Ok(Err(RefusalCode::NotAvailable));
+    };
+    if request.mode != Mode::Elements {
+        return Ok(Err(RefusalCode::ModeNotOffered));
+    }
+    if request.profile != offered.meta.profile {
+        return Ok(Err(RefusalCode::ProfileMismatch));
+    }
+    let types = &offered.meta.types;
+    if request
+        .queries
+        .iter()
+        .any(|query| !types.contains(&query.type_name))
+    {
+        return Ok(Err(RefusalCode::TypeNotOffered));
+    }
+    if request.elements() > offered.meta.max_session_elements {
+        return Ok(Err(RefusalCode::TooManyElements));
+    }
+    for query in &request.queries {
+        let (name, epoch) = (offered.name.as_str(), offered.epoch);
+        let type_name = query.type_name.as_str();
+        let charged = node
+            .store
+            .charged(&identity.agency, name, epoch, type_name)
+            .await?;
+        // Concurrent sessions may pass here together; each chunk is charged against the same
+        // budget again, in one transaction, before it is evaluated.
+        if charged.saturating_add(query.elements.get()) > offered.meta.peer_budget {
+            return Ok(Err(RefusalCode::QuotaExceeded));
+        }
+    }
+    let keys = node.keys(&offered)?;
+    let mut public = public_keys(&keys);
+    public.retain(|key| {
+        request
+            .queries
+            .iter()
+            .any(|query| query.type_name == key.type_name)
+    });
+    let limits = &node.home.config().limits;
+    let previous = node.store.last_record(&identity.agency).await?;
+    Ok(Ok(Granted {
+        terms: Terms {
+            build: node.build.clone(),
+            state: node.state.clone(),
+            tls_spki: node.tls_spki,
+            epoch: Int::new(offered.epoch)?,
+            keys: public,
+            snapshot: SnapshotReference {
+                digest: Hex(offered.digest),
+                elements: Int::new(offered.meta.elements)?,
+                tag_bytes: offered.meta.tag_bytes.into(),
+            },
+            limits: GrantLimits {
+                chunk_elements: limits.chunk_elements.into(),
+                window_chunks: limits.window_chunks.into(),
+            },
+            discloses_count: policy.sender_learns_count,
+            previous: previous.map(|record| Hex(record.digest)),
+            // A grant lives as long as its request, and no longer than a day.
+            expires_ms: int(ms(request.expires_ms).min(now + LONGEST_GRANT_MS))?,
+        },
+        keys,
+    }))
+}
+
+/// What a person who is refused can do about it.
+pub(crate) fn detail(code: RefusalCode) -> &'static str {
+    match code {
+        RefusalCode::NotAvailable => "no such collection for this agency; see its catalogue",
+        RefusalCode::TypeNotOffered => "the collection has no such type; see the catalogue",
+        RefusalCode::ModeNotOffered => "this version serves mode elements",
+        RefusalCode::ProfileMismatch => "profile id or tables differ; use the same version",
+        RefusalCode::TooManyElements => "ask in smaller sets; see the catalogue for the limit",
+        RefusalCode::QuotaExceeded => "the budget of this epoch is spent; ask for a larger one",
+        RefusalCode::ClockSkew => "the clocks differ by more than is allowed; set them",
+        RefusalCode::Expired => "the request is past its expiry; ask again",
+        RefusalCode::Replayed => "this request id was used before; ask again",
+        RefusalCode::Busy => "too many sessions at once; try again later",
+        RefusalCode::Draining => "the node is shutting down; try again later",
+    }
+}

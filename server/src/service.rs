@@ -1,0 +1,200 @@
+//! The gRPC handlers: decode, call, encode.
+
+use std::{fs::File, io::BufReader, sync::Arc};
+
+use tallystick_agency::{
+    AgencyError, Kind, clock,
+    collections::{public_keys, snapshot_path},
+    peers::int,
+};
+use tallystick_protocol::{
+    frame::{Frame, FrameReader, Kind as FrameKind},
+    statements::{Catalogue, CatalogueEntry, Hex, Int, Mode, SenderReference, sign},
+};
+use tallystick_wire::{CatalogueRequest, Envelope, SnapshotRequest, exchange_server::Exchange};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{listen::PeerIdentity, node::Node, session};
+
+/// Frames that wait for the network in one direction of one call.
+const QUEUE: usize = 4;
+
+pub(crate) struct Service {
+    node: Arc<Node>,
+    draining: CancellationToken,
+}
+
+type Frames = ReceiverStream<Result<Envelope, Status>>;
+
+impl Service {
+    pub(crate) fn new(node: Arc<Node>, draining: CancellationToken) -> Self {
+        Self { node, draining }
+    }
+
+    /// The peer of a connection, as the store knows it now.
+    async fn peer<T>(
+        &self,
+        request: &Request<T>,
+    ) -> Result<(PeerIdentity, SenderReference), Status> {
+        let identity = request
+            .extensions()
+            .get::<PeerIdentity>()
+            .cloned()
+            .ok_or_else(|| Status::internal("bug: a connection without a peer"))?;
+        match self
+            .node
+            .peer(&identity.agency)
+            .await
+            .map_err(|e| status(&e))?
+        {
+            Some((_, reference)) => Ok((identity, reference)),
+            None => Err(Status::permission_denied(
+                "not-on-list: revoked, expired or removed",
+            )),
+        }
+    }
+}
+
+/// One map from our errors to the transport. The message starts with the stable code.
+pub(crate) fn status(error: &AgencyError) -> Status {
+    let text = format!("{}: {error}", error.code());
+    match error.kind() {
+        Kind::PeerFault | Kind::Verification => Status::invalid_argument(text),
+        Kind::Refused => Status::permission_denied(text),
+        Kind::Network => Status::unavailable(text),
+        // What is wrong at home is not the peer's business.
+        Kind::Usage | Kind::Bug => {
+            tracing::error!(code = error.code(), "{error}");
+            Status::internal(format!("{}: the peer's node has a fault", error.code()))
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Exchange for Service {
+    type SessionStream = Frames;
+    type SnapshotStream = Frames;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<Envelope>>,
+    ) -> Result<Response<Frames>, Status> {
+        let (identity, peer) = self.peer(&request).await?;
+        let (out, frames) = mpsc::channel(QUEUE);
+        let inbound = request.into_inner();
+        let (node, draining) = (Arc::clone(&self.node), self.draining.clone());
+        tokio::spawn(session::run(node, identity, peer, inbound, out, draining));
+        Ok(Response::new(ReceiverStream::new(frames)))
+    }
+
+    async fn snapshot(
+        &self,
+        request: Request<SnapshotRequest>,
+    ) -> Result<Response<Frames>, Status> {
+        let (identity, _) = self.peer(&request).await?;
+        let SnapshotRequest {
+            digest,
+            from_bucket,
+        } = request.into_inner();
+        let digest: [u8; 32] = digest
+            .try_into()
+            .map_err(|_| Status::invalid_argument("malformed: a digest has 32 bytes"))?;
+        let offered = self
+            .node
+            .all_offered(&identity.agency)
+            .await
+            .map_err(|e| status(&e))?;
+        let path = offered
+            .iter()
+            .map(|offered| snapshot_path(&self.node.home, offered.name.as_str(), &digest))
+            .find(|path| path.exists())
+            .ok_or_else(|| Status::not_found("not-available: no such snapshot for this peer"))?;
+        let file = File::open(&path)
+            .map_err(|_| Status::not_found("not-available: no such snapshot for this peer"))?;
+        let (out, frames) = mpsc::channel(QUEUE * 4);
+        tokio::task::spawn_blocking(move || send_snapshot(file, from_bucket, &out));
+        Ok(Response::new(ReceiverStream::new(frames)))
+    }
+
+    async fn catalogue(
+        &self,
+        request: Request<CatalogueRequest>,
+    ) -> Result<Response<Envelope>, Status> {
+        let (identity, peer) = self.peer(&request).await?;
+        let frame = catalogue(&self.node, &identity, peer)
+            .await
+            .map_err(|e| status(&e))?;
+        Ok(Response::new(frame.into()))
+    }
+}
+
+/// Sends the header, then the buckets from the one that is wanted.
+fn send_snapshot(file: File, from_bucket: u64, out: &mpsc::Sender<Result<Envelope, Status>>) {
+    let mut reader = FrameReader::new(BufReader::with_capacity(1 << 20, file));
+    let mut bucket = 0u64;
+    loop {
+        let frame: Frame = match reader.next_frame() {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(%error, "a published snapshot cannot be read");
+                let _ = out.blocking_send(Err(Status::internal("io: the snapshot is damaged")));
+                return;
+            }
+        };
+        if frame.kind() == FrameKind::SnapshotBucket {
+            bucket += 1;
+            if bucket <= from_bucket {
+                continue;
+            }
+        }
+        if out.blocking_send(Ok(frame.into())).is_err() {
+            return;
+        }
+    }
+}
+
+/// The signed list of what this peer may ask.
+async fn catalogue(
+    node: &Node,
+    identity: &PeerIdentity,
+    receiver: SenderReference,
+) -> Result<Frame, AgencyError> {
+    let mut collections = Vec::new();
+    for offered in node.all_offered(&identity.agency).await? {
+        let keys = public_keys(&*node.keys(&offered)?);
+        let mut quota_left = Vec::with_capacity(keys.len());
+        for key in &keys {
+            let (name, epoch) = (offered.name.as_str(), offered.epoch);
+            let type_name = key.type_name.as_str();
+            let charged = node
+                .store
+                .charged(&identity.agency, name, epoch, type_name)
+                .await?;
+            quota_left.push(Int::new(offered.meta.peer_budget.saturating_sub(charged))?);
+        }
+        collections.push(CatalogueEntry {
+            collection: offered.name.clone(),
+            modes: vec![Mode::Elements],
+            epoch: Int::new(offered.epoch)?,
+            profile: offered.meta.profile.clone(),
+            keys,
+            snapshot: Hex(offered.digest),
+            elements: Int::new(offered.meta.elements)?,
+            label_columns: offered.meta.label_columns.clone(),
+            max_session_elements: Int::new(offered.meta.max_session_elements)?,
+            quota_left,
+            published_ms: int(offered.published_ms)?,
+        });
+    }
+    let catalogue = Catalogue {
+        sender: node.me.clone(),
+        receiver,
+        collections,
+        issued_ms: int(clock::now_ms())?,
+    };
+    Ok(sign(&catalogue, &node.key)?)
+}
