@@ -1,0 +1,285 @@
+//! `tally match`.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+use tallystick_agency::{
+    exit::{Exit, Outcome},
+    process,
+    report::{self, Report},
+};
+use tallystick_protocol::statements::{Charge, Line, Name, SessionClass};
+
+use super::{Context, PROGRAM, block_on, tables::KeyArgs};
+use crate::run::{self, Grounds, MatchOptions, MatchReport};
+
+/// What to ask, of whom, on which grounds.
+#[derive(Debug, Args)]
+pub(crate) struct MatchArgs {
+    /// The peer, as `tallyd peer list` names it
+    #[arg(long, value_name = "NAME")]
+    peer: String,
+    /// Address of the peer, instead of the one in its manifest
+    #[arg(long, value_name = "HOST:PORT")]
+    address: Option<String>,
+    /// The peer's collection
+    #[arg(long, value_name = "NAME")]
+    collection: Name,
+    /// The own table: CSV with a header
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    #[command(flatten)]
+    keys: KeyArgs,
+    /// Where the matches go; without it they go to stdout, as CSV
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Replace the output if it exists
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    grounds: GroundsArgs,
+}
+
+/// Grounds for the record. Case and persons enter it as salted commitments only.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Grounds, for the record")]
+struct GroundsArgs {
+    /// individual-case, standing-cross-check or count-only
+    #[arg(long)]
+    class: Option<SessionClass>,
+    /// Purpose of the request
+    #[arg(long)]
+    purpose: Option<Line>,
+    /// Law that allows it
+    #[arg(long)]
+    legal_basis: Option<Line>,
+    /// Category of the offence
+    #[arg(long)]
+    offence_category: Option<Line>,
+    /// suspect, convicted, victim, missing, remains
+    #[arg(long)]
+    subject_category: Option<Line>,
+    /// Reference of the data protection impact assessment
+    #[arg(long)]
+    dpia: Option<Line>,
+    /// Handling code
+    #[arg(long)]
+    handling_code: Option<Line>,
+    /// Source and accuracy code
+    #[arg(long)]
+    source_code: Option<Line>,
+    /// Case reference; the record shows a salted commitment
+    #[arg(long)]
+    case: Option<String>,
+    /// Id of who runs it; the record shows a salted commitment
+    #[arg(long)]
+    runner: Option<String>,
+    /// Id of who ordered it; the record shows a salted commitment
+    #[arg(long)]
+    orderer: Option<String>,
+    /// Id of who approved it; the record shows a salted commitment
+    #[arg(long)]
+    approver: Option<String>,
+}
+
+impl GroundsArgs {
+    fn grounds(&self) -> Grounds {
+        Grounds {
+            class: self.class,
+            purpose: self.purpose.clone(),
+            legal_basis: self.legal_basis.clone(),
+            offence_category: self.offence_category.clone(),
+            subject_category: self.subject_category.clone(),
+            dpia: self.dpia.clone(),
+            handling_code: self.handling_code.clone(),
+            source_code: self.source_code.clone(),
+            case: self.case.clone(),
+            runner: self.runner.clone(),
+            orderer: self.orderer.clone(),
+            approver: self.approver.clone(),
+        }
+    }
+}
+
+/// The own side of a session.
+#[derive(Debug, Serialize)]
+struct Ours {
+    rows: u64,
+    keys: u64,
+    empty: u64,
+    rejected: BTreeMap<&'static str, u64>,
+    elements: u64,
+    elements_padded: u64,
+    cpu_seconds: f64,
+    peak_rss_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Theirs {
+    elements_padded: u64,
+    snapshot: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Seconds {
+    session: f64,
+    total: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Bytes {
+    sent: u64,
+    received: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Matched {
+    session: String,
+    peer: String,
+    collection: String,
+    epoch: u64,
+    resumed: bool,
+    hits: u64,
+    elements_matched: u64,
+    ours: Ours,
+    theirs: Theirs,
+    charged: Vec<Charge>,
+    seconds: Seconds,
+    bytes: Bytes,
+    record: PathBuf,
+    out: Option<PathBuf>,
+    kernel: &'static str,
+}
+
+impl Report for Matched {
+    const COMMAND: &'static str = "match";
+
+    fn text(&self) -> String {
+        let ours = &self.ours;
+        let rejected: u64 = ours.rejected.values().sum();
+        let charge = |c: &Charge| {
+            format!(
+                "{} {} (budget left: {})",
+                c.elements, c.type_name, c.quota_after
+            )
+        };
+        let charged: Vec<String> = self.charged.iter().map(charge).collect();
+        let resumed = if self.resumed { " (resumed)" } else { "" };
+        report::facts([
+            ("session", format!("{}{resumed}", self.session)),
+            (
+                "asked",
+                format!("{} / {}, epoch {}", self.peer, self.collection, self.epoch),
+            ),
+            (
+                "own table",
+                format!(
+                    "{} rows, {} distinct elements, {} keys empty, {rejected} rejected",
+                    ours.rows, ours.elements, ours.empty
+                ),
+            ),
+            ("elements matched", self.elements_matched.to_string()),
+            ("lines written", self.hits.to_string()),
+            ("charged", charged.join("; ")),
+            (
+                "cost",
+                format!(
+                    "{:.1} s, {:.1} s of processor, {} sent, {} received",
+                    self.seconds.total,
+                    ours.cpu_seconds,
+                    mebibytes(self.bytes.sent),
+                    mebibytes(self.bytes.received)
+                ),
+            ),
+            ("record", self.record.display().to_string()),
+            (
+                "matches",
+                self.out
+                    .as_ref()
+                    .map_or("standard output".to_owned(), |p| p.display().to_string()),
+            ),
+        ])
+    }
+}
+
+/// A size for people.
+pub(crate) fn mebibytes(bytes: u64) -> String {
+    format!("{:.2} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+impl Matched {
+    fn new(done: MatchReport, out: Option<PathBuf>) -> Outcome<Self> {
+        let usage = process::usage()?;
+        let rejected = done
+            .tally
+            .rejected
+            .iter()
+            .map(|(why, r)| (why.code(), r.count));
+        Ok(Self {
+            session: done.session.to_string(),
+            peer: done.peer,
+            collection: done.collection.to_string(),
+            epoch: done.epoch,
+            resumed: done.resumed,
+            hits: done.hits,
+            elements_matched: done.matched,
+            ours: Ours {
+                rows: done.tally.rows,
+                keys: done.tally.keys,
+                empty: done.tally.empty,
+                rejected: rejected.collect(),
+                elements: done.elements,
+                elements_padded: done.padded,
+                cpu_seconds: usage.cpu_seconds,
+                peak_rss_bytes: usage.peak_rss_bytes,
+            },
+            theirs: Theirs {
+                elements_padded: done.their_elements,
+                snapshot: done.snapshot.to_string(),
+            },
+            charged: done.charged,
+            seconds: Seconds {
+                session: done.session_seconds,
+                total: done.total_seconds,
+            },
+            bytes: Bytes {
+                sent: done.sent,
+                received: done.received,
+            },
+            record: done.record,
+            out,
+            kernel: done.kernel,
+        })
+    }
+}
+
+pub(crate) fn run(context: &Context, args: &MatchArgs) -> Outcome<Exit> {
+    let source = args.keys.source(args.input.clone(), Vec::new())?;
+    let mapping = source.mapping()?;
+    let home = context.open_home()?;
+    let options = MatchOptions {
+        peer: args.peer.clone(),
+        address: args.address.clone(),
+        collection: args.collection.clone(),
+        input: args.input.clone(),
+        mapping,
+        out: args.out.clone(),
+        force: args.force,
+        rows_to_stdout: !context.json,
+        grounds: args.grounds.grounds(),
+        quiet: context.quiet,
+    };
+    let done = block_on(run::run(&home, options))?;
+    let matched = Matched::new(done, args.out.clone())?;
+    match (&args.out, context.json) {
+        // The matches are the result; what else there is to say goes beside.
+        (None, false) => {
+            if !context.quiet {
+                eprintln!("{}", matched.text());
+            }
+        }
+        _ => report::print(PROGRAM, context.json, &matched)?,
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,277 @@
+//! The command line of `tally`.
+//!
+//! stdout holds the result alone: a table, or with `--json` one object whose first member is
+//! `"schema":"tally.COMMAND/1"`. Logs, progress, hints and errors go to stderr. Exit codes are
+//! those of [`tallystick_agency::exit`].
+
+mod audit;
+mod matching;
+mod offers;
+mod tables;
+mod trial;
+
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::LazyLock,
+};
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use tallystick_agency::{
+    build,
+    exit::{Exit, Failure, Outcome},
+    home::Home,
+    keys::PassphraseInputs,
+    logging::{LogFormat, init_tracing},
+    process,
+};
+use tallystick_protocol::group;
+
+use crate::datagen;
+
+/// Name of the program, and first part of its schemas.
+pub(crate) const PROGRAM: &str = "tally";
+
+/// Version, build and kernel.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let kernel = group::reference().name();
+    format!("{} ({}), kernel {kernel}", build::VERSION, build::HASH)
+});
+
+/// Find which of your identifiers another agency also holds, and nothing about the rest.
+#[derive(Debug, Parser)]
+#[command(name = PROGRAM, version = VERSION.as_str(), max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    context: Context,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command knows.
+#[derive(Debug, Args)]
+pub(crate) struct Context {
+    /// Home folder of this agency
+    #[arg(long, global = true, value_name = "DIR", env = "TALLY_HOME")]
+    pub(crate) home: Option<PathBuf>,
+    /// File whose first line is the passphrase of the home
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Print the result as one JSON object
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No progress, no hints, no warnings
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// See the whole thing work: two throw-away agencies match on this machine
+    Try(Box<trial::TryArgs>),
+    /// Ask a peer which of a table's identifiers its collection also holds
+    Match(Box<matching::MatchArgs>),
+    /// Show what a peer offers this agency
+    Collections(offers::CollectionsArgs),
+    /// Check session records, offline
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Make synthetic tables with a known overlap
+    Datagen(DatagenArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// The peer's side of `try`, as a process of its own
+    #[command(hide = true)]
+    TrySender(Box<trial::SenderArgs>),
+}
+
+/// What `datagen` makes.
+#[derive(Debug, Args)]
+struct DatagenArgs {
+    /// Folder for ours.csv, theirs.csv and truth.csv
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// Rows of ours.csv
+    #[arg(long, value_name = "N")]
+    ours: u64,
+    /// Rows of theirs.csv
+    #[arg(long, value_name = "N")]
+    theirs: u64,
+    /// Documents that stand in both
+    #[arg(long, value_name = "N")]
+    overlap: u64,
+    /// The same seed gives the same bytes
+    #[arg(long, value_name = "N")]
+    seed: u64,
+    /// Replace files that exist
+    #[arg(long)]
+    force: bool,
+}
+
+/// Runs the program: arguments in, exit code out.
+#[must_use]
+pub fn main() -> ExitCode {
+    let exit = catch_unwind(AssertUnwindSafe(run));
+    // The panic itself was shown by the panic hook.
+    exit.unwrap_or(Exit::Bug).into()
+}
+
+fn run() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            if !error.use_stderr() {
+                // If stdout is gone there is nobody to help.
+                let _ = error.print();
+                return Exit::Done;
+            }
+            let _ = error.print();
+            return Exit::Usage;
+        }
+    };
+    match process::harden()
+        .map_err(Failure::from)
+        .and_then(|()| dispatch(&cli))
+    {
+        Ok(exit) => exit,
+        Err(failure) => {
+            failure.report(PROGRAM, cli.context.json);
+            failure.exit
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> Outcome<Exit> {
+    let context = &cli.context;
+    let filter = std::env::var("TALLY_LOG").unwrap_or_else(|_| "warn".to_owned());
+    let filter = if context.quiet {
+        "error".to_owned()
+    } else {
+        filter
+    };
+    init_tracing(LogFormat::Pretty, &filter)?;
+    match &cli.command {
+        Command::Try(args) => trial::run(context, args),
+        Command::Match(args) => matching::run(context, args),
+        Command::Collections(args) => offers::run(context, args),
+        Command::Audit(command) => audit::run(context, command),
+        Command::Datagen(args) => make_data(context, args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), PROGRAM, &mut script);
+            tallystick_agency::report::write_stdout(&script)?;
+            Ok(Exit::Done)
+        }
+        Command::TrySender(args) => trial::send(context, args),
+    }
+}
+
+impl Context {
+    /// Opens the home that was named.
+    pub(crate) fn open_home(&self) -> Outcome<Home> {
+        Ok(Home::open(self.home_dir()?, &self.passphrase())?)
+    }
+
+    fn home_dir(&self) -> Outcome<&Path> {
+        self.home.as_deref().ok_or_else(|| {
+            Failure::usage(
+                "no-home",
+                "no home was named",
+                "give --home DIR or set TALLY_HOME; make one with `tallyd init DIR --name NAME`",
+            )
+        })
+    }
+
+    fn passphrase(&self) -> PassphraseInputs {
+        PassphraseInputs::from_environment(self.passphrase_file.clone())
+    }
+}
+
+/// Runs async work to its end, or to the first SIGINT or SIGTERM.
+pub(crate) fn block_on<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2)
+        .build()
+        .map_err(|e| Failure::usage("runtime", format!("cannot start: {e}"), "check ulimits"))?;
+    let result = runtime.block_on(async {
+        let mut terminate =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+                .map_err(|e| Failure::usage("signal", e.to_string(), ""))?;
+        tokio::select! {
+            result = work => result,
+            _ = tokio::signal::ctrl_c() => Err(interrupted()),
+            _ = terminate.recv() => Err(interrupted()),
+        }
+    });
+    // Threads that still read a table end with the process.
+    runtime.shutdown_background();
+    result
+}
+
+fn interrupted() -> Failure {
+    Failure::new(
+        Exit::Interrupted,
+        "interrupted",
+        "interrupted; no output was written, and what was sent so far is charged",
+        "run the same command again to go on: what was charged is not charged twice",
+    )
+}
+
+/// What `datagen` made.
+#[derive(serde::Serialize)]
+struct Made {
+    ours: PathBuf,
+    theirs: PathBuf,
+    truth: PathBuf,
+    key: &'static str,
+}
+
+impl tallystick_agency::report::Report for Made {
+    const COMMAND: &'static str = "datagen";
+
+    fn text(&self) -> String {
+        tallystick_agency::report::facts([
+            ("ours", self.ours.display().to_string()),
+            ("theirs", self.theirs.display().to_string()),
+            ("truth", self.truth.display().to_string()),
+            ("key", self.key.to_owned()),
+        ])
+    }
+}
+
+fn make_data(context: &Context, args: &DatagenArgs) -> Outcome<Exit> {
+    let DatagenArgs {
+        dir,
+        ours,
+        theirs,
+        overlap,
+        seed,
+        force,
+    } = args;
+    datagen::generate(dir, *ours, *theirs, *overlap, *seed, *force)
+        .map_err(|error| Failure::usage(error.code(), error.to_string(), ""))?;
+    let made = Made {
+        ours: dir.join(datagen::OURS),
+        theirs: dir.join(datagen::THEIRS),
+        truth: dir.join(datagen::TRUTH),
+        key: crate::try_out::SAMPLE_KEY,
+    };
+    tallystick_agency::report::print(PROGRAM, context.json, &made)?;
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,201 @@
+//! A channel to one peer: our own TLS, bytes counted on the TCP stream.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use hyper_util::rt::TokioIo;
+use tallystick_agency::{
+    AgencyError, clock,
+    exit::{Failure, Outcome},
+    home::Home,
+    store::{Peer, Store},
+    tls::{self, PinSet},
+};
+use tallystick_wire::{MAX_MESSAGE_BYTES, exchange_client::ExchangeClient};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::service_fn;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes that went over a TCP stream, TLS and all.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+impl Traffic {
+    /// Bytes sent.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Bytes received.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+}
+
+/// A connected peer.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub(crate) client: ExchangeClient<Channel>,
+    pub(crate) peer: Peer,
+    pub(crate) traffic: Arc<Traffic>,
+}
+
+/// Finds the peer and connects to it. `address` overrides the one in its manifest.
+pub(crate) async fn connect(
+    home: &Home,
+    store: &dyn Store,
+    peer: &str,
+    address: Option<&str>,
+) -> Outcome<Connected> {
+    let peer = store.peer(peer).await?.ok_or_else(|| {
+        Failure::usage(
+            "unknown-peer",
+            format!("there is no peer {peer} in this home"),
+            "add its manifest with `tallyd peer add FILE`; `tallyd peer list` shows the known ones",
+        )
+    })?;
+    if peer.revoked_ms.is_some() {
+        return Err(Failure::new(
+            tallystick_agency::exit::Exit::Refused,
+            "revoked",
+            format!("{} is revoked in this home", peer.name),
+            "add its manifest again with --reinstate if that is meant to end",
+        ));
+    }
+    if peer.expires_ms <= clock::now_ms() {
+        return Err(Failure::new(
+            tallystick_agency::exit::Exit::Refused,
+            "expired-pin",
+            format!("the manifest of {} has expired", peer.name),
+            "ask it for a new one (`tallyd peer export`) and add that",
+        ));
+    }
+    let address = address.or(peer.address.as_deref()).ok_or_else(|| {
+        Failure::usage(
+            "no-address",
+            format!("the manifest of {} gives no address", peer.name),
+            "give --address HOST:PORT, or add the peer again with --address",
+        )
+    })?;
+    let pins = Arc::new(PinSet::new());
+    pins.refresh(store).await?;
+    let config = tls::client_config(&home.tls_identity()?, pins, &peer.name)?;
+    let connector = TlsConnector::from(Arc::new(config));
+    let traffic = Arc::new(Traffic::default());
+    let client = {
+        let (address, traffic) = (address.to_owned(), Arc::clone(&traffic));
+        let endpoint = Endpoint::from_static("http://peer")
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_timeout(Duration::from_secs(20))
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(2 << 20);
+        let connector = service_fn(move |_: Uri| {
+            let (address, traffic) = (address.clone(), Arc::clone(&traffic));
+            let connector = connector.clone();
+            async move {
+                let stream = TcpStream::connect(&address).await?;
+                stream.set_nodelay(true)?;
+                let stream = Counted { stream, traffic };
+                let stream = connector.connect(tls::server_name(), stream).await?;
+                Ok::<_, io::Error>(TokioIo::new(stream))
+            }
+        });
+        endpoint.connect_with_connector(connector).await
+    };
+    let channel = client.map_err(|error| -> Failure {
+        match tls::classify(&error) {
+            AgencyError::Network(_) => Failure::new(
+                tallystick_agency::exit::Exit::Network,
+                "network",
+                format!(
+                    "cannot reach {} at {address}: {}",
+                    peer.name,
+                    root_cause(&error)
+                ),
+                "check that its node runs (`tallyd serve`) and that the address is right",
+            ),
+            other => other.into(),
+        }
+    })?;
+    let client = ExchangeClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    Ok(Connected {
+        client,
+        peer,
+        traffic,
+    })
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+/// A TCP stream that counts.
+struct Counted {
+    stream: TcpStream,
+    traffic: Arc<Traffic>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let read = (buf.filled().len() - before) as u64;
+        self.traffic.received.fetch_add(read, Ordering::Relaxed);
+        result
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if let Poll::Ready(Ok(written)) = &result {
+            self.traffic
+                .sent
+                .fetch_add(*written as u64, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,395 @@
+//! The receiver's own table: counted once, sent once, written once, in memory that grows by a few
+//! bytes a row (one digest an element while counting, one bit a key after).
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::Path,
+};
+
+use sha2::{Digest, Sha256};
+use tallystick_agency::{
+    AgencyError,
+    exit::{Failure, Outcome},
+};
+use tallystick_protocol::{
+    identifiers::{Element, padded_size, padding_element},
+    oprf::SessionSeed,
+    statements::{Hex, Name},
+};
+use tallystick_tables::{Extractor, FileDigest, Mapping, Source, Tally};
+
+use crate::progress::Progress;
+
+/// 128 bits of SHA-256 of an element: what an element is known by inside one run. Never leaves it.
+pub(crate) type ElementId = [u8; 16];
+
+/// The id of an element.
+pub(crate) fn id_of(element: &Element) -> ElementId {
+    let digest: [u8; 32] = Sha256::digest(element.as_bytes()).into();
+    let mut id = [0u8; 16];
+    id.copy_from_slice(&digest[..16]);
+    id
+}
+
+/// What a first pass over a table found.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) source: Source,
+    pub(crate) extractor: Extractor,
+    pub(crate) tally: Tally,
+    pub(crate) digest: FileDigest,
+    /// Distinct elements of each type.
+    pub(crate) distinct: BTreeMap<Name, u64>,
+    /// For each key in table order: whether its element stands there for the first time.
+    first: Bits,
+}
+
+/// A growing row of bits.
+#[derive(Debug, Default)]
+struct Bits {
+    words: Vec<u64>,
+    len: usize,
+}
+
+impl Bits {
+    fn push(&mut self, bit: bool) {
+        if self.len.is_multiple_of(64) {
+            self.words.push(0);
+        }
+        if let Some(word) = self.words.last_mut() {
+            *word |= u64::from(bit) << (self.len % 64);
+        }
+        self.len += 1;
+    }
+
+    fn get(&self, index: usize) -> bool {
+        self.words
+            .get(index / 64)
+            .is_some_and(|word| word >> (index % 64) & 1 == 1)
+    }
+}
+
+impl Plan {
+    /// Reads the table once: counts rows and keys, finds which elements are new.
+    pub(crate) fn make(input: &Path, mapping: &Mapping, progress: &Progress) -> Outcome<Self> {
+        let source = Source::open(input).map_err(AgencyError::from)?;
+        let extractor = Extractor::new(source.header(), mapping).map_err(AgencyError::from)?;
+        let mut tally = Tally::default();
+        let mut seen: HashSet<ElementId> = HashSet::new();
+        let mut first = Bits::default();
+        let mut distinct: BTreeMap<Name, u64> = BTreeMap::new();
+        let mut rows = source.rows().map_err(AgencyError::from)?;
+        while let Some(row) = rows.next_row().map_err(AgencyError::from)? {
+            for key in extractor.keys(&row, &mut tally) {
+                let new = seen.insert(id_of(&key.normalised.element));
+                first.push(new);
+                if new {
+                    let name = type_name(key.ty.name())?;
+                    *distinct.entry(name).or_default() += 1;
+                }
+            }
+            if tally.rows.is_multiple_of(4096) {
+                progress.set(rows.bytes_read());
+            }
+        }
+        let digest = rows.finish().map_err(AgencyError::from)?;
+        progress.finish();
+        if tally.keys == 0 {
+            return Err(Failure::usage(
+                "no-keys",
+                format!(
+                    "{}: no row gives a key: {} rows, {} keys empty, {} rejected",
+                    input.display(),
+                    tally.rows,
+                    tally.empty,
+                    tally.rejected_total()
+                ),
+                "check the columns of --key; nothing was asked",
+            ));
+        }
+        Ok(Self {
+            source,
+            extractor,
+            tally,
+            digest,
+            distinct,
+            first,
+        })
+    }
+
+    /// Distinct elements of all types.
+    pub(crate) fn elements(&self) -> u64 {
+        self.distinct.values().sum()
+    }
+
+    /// Elements of each type that will be sent, padding included.
+    pub(crate) fn padded(&self) -> BTreeMap<Name, u64> {
+        self.distinct
+            .iter()
+            .map(|(name, n)| (name.clone(), padded_size(*n)))
+            .collect()
+    }
+
+    /// Reads the table again and gives its elements in chunks of one type, padding mixed in at
+    /// random places: the same chunks each time for one seed. A file that changed is refused.
+    pub(crate) fn send(
+        &self,
+        session: &Hex<16>,
+        seed: &SessionSeed,
+        chunk_elements: usize,
+        mut emit: impl FnMut(Chunk) -> Outcome<()>,
+    ) -> Outcome<()> {
+        let mut types: BTreeMap<Name, Mixer<'_>> = BTreeMap::new();
+        for (name, real) in &self.distinct {
+            let mixer = Mixer::new(session, seed, name.clone(), *real, chunk_elements);
+            types.insert(name.clone(), mixer);
+        }
+        let mut tally = Tally::default();
+        let mut index = 0usize;
+        let mut rows = self.source.rows().map_err(AgencyError::from)?;
+        while let Some(row) = rows.next_row().map_err(AgencyError::from)? {
+            for key in self.extractor.keys(&row, &mut tally) {
+                let new = self.first.get(index);
+                index += 1;
+                if !new {
+                    continue;
+                }
+                let name = type_name(key.ty.name())?;
+                // More than the first pass saw: the file has changed.
+                let mixer = types.get_mut(&name).filter(|mixer| mixer.real_left > 0);
+                let mixer = mixer.ok_or_else(|| self.changed())?;
+                mixer.real(key.normalised.element, &mut emit)?;
+            }
+        }
+        let digest = rows.finish().map_err(AgencyError::from)?;
+        self.source
+            .verify_same(&self.digest, &digest)
+            .map_err(AgencyError::from)?;
+        types
+            .into_values()
+            .try_for_each(|mixer| mixer.finish(&mut emit))
+    }
+
+    fn changed(&self) -> Failure {
+        let other = FileDigest {
+            sha256: [0; 32],
+            ..self.digest
+        };
+        match self.source.verify_same(&self.digest, &other) {
+            Err(error) => AgencyError::from(error).into(),
+            Ok(()) => crate::error::bug("a changed file was not noticed"),
+        }
+    }
+}
+
+fn type_name(name: &str) -> Outcome<Name> {
+    name.parse().map_err(|_| crate::error::bug("a type's name"))
+}
+
+/// A chunk of one type before blinding.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) type_name: Name,
+    /// Elements of this type before it.
+    pub(crate) first_index: u64,
+    pub(crate) elements: Vec<Element>,
+    /// The id of each real element; `None` for padding.
+    pub(crate) ids: Vec<Option<ElementId>>,
+}
+
+/// Mixes the elements of one type with padding: at each place, the next element is real with
+/// probability (real ones left) / (places left). That draws uniformly among all interleavings, and
+/// needs no memory.
+struct Mixer<'a> {
+    session: &'a Hex<16>,
+    seed: &'a SessionSeed,
+    real_left: u64,
+    places_left: u64,
+    draws: u64,
+    chunk_elements: usize,
+    chunk: Chunk,
+}
+
+impl<'a> Mixer<'a> {
+    fn new(
+        session: &'a Hex<16>,
+        seed: &'a SessionSeed,
+        type_name: Name,
+        real: u64,
+        chunk_elements: usize,
+    ) -> Self {
+        let chunk = Chunk {
+            type_name,
+            first_index: 0,
+            elements: Vec::new(),
+            ids: Vec::new(),
+        };
+        Self {
+            session,
+            seed,
+            real_left: real,
+            places_left: padded_size(real),
+            draws: 0,
+            chunk_elements,
+            chunk,
+        }
+    }
+
+    /// Takes the next real element, after the padding that is drawn before it.
+    fn real(
+        &mut self,
+        element: Element,
+        emit: &mut impl FnMut(Chunk) -> Outcome<()>,
+    ) -> Outcome<()> {
+        while self.draw() >= self.real_left {
+            self.padding(emit)?;
+        }
+        self.real_left = self.real_left.saturating_sub(1);
+        let id = id_of(&element);
+        self.place(element, Some(id), emit)
+    }
+
+    /// Uniform below the places left (by wide multiplication: the bias is below 2^-64 · n).
+    fn draw(&mut self) -> u64 {
+        if self.real_left == self.places_left {
+            return 0;
+        }
+        let usage = format!("mix/{}/{}", self.chunk.type_name, self.draws);
+        self.draws += 1;
+        let bytes = self.seed.derive(self.session, &usage);
+        let wide = bytes
+            .first_chunk::<8>()
+            .map_or(0, |b| u64::from_be_bytes(*b));
+        ((u128::from(wide) * u128::from(self.places_left)) >> 64) as u64
+    }
+
+    fn padding(&mut self, emit: &mut impl FnMut(Chunk) -> Outcome<()>) -> Outcome<()> {
+        let index = self.chunk.first_index + self.chunk.elements.len() as u64;
+        let usage = format!("padding/{}/{index}", self.chunk.type_name);
+        let random = self.seed.derive(self.session, &usage);
+        self.place(padding_element(&random), None, emit)
+    }
+
+    fn place(
+        &mut self,
+        element: Element,
+        id: Option<ElementId>,
+        emit: &mut impl FnMut(Chunk) -> Outcome<()>,
+    ) -> Outcome<()> {
+        self.places_left = self.places_left.saturating_sub(1);
+        self.chunk.elements.push(element);
+        self.chunk.ids.push(id);
+        if self.chunk.elements.len() == self.chunk_elements {
+            self.flush(emit)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, emit: &mut impl FnMut(Chunk) -> Outcome<()>) -> Outcome<()> {
+        let next = Chunk {
+            type_name: self.chunk.type_name.clone(),
+            first_index: self.chunk.first_index + self.chunk.elements.len() as u64,
+            elements: Vec::new(),
+            ids: Vec::new(),
+        };
+        emit(std::mem::replace(&mut self.chunk, next))
+    }
+
+    fn finish(mut self, emit: &mut impl FnMut(Chunk) -> Outcome<()>) -> Outcome<()> {
+        while self.places_left > 0 {
+            self.padding(emit)?;
+        }
+        if !self.chunk.elements.is_empty() {
+            self.flush(emit)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use tallystick_tables::KeySpec;
+
+    fn plan(text: &str) -> (tempfile::TempDir, Plan) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.csv");
+        std::fs::write(&path, text).unwrap();
+        let keys = vec![
+            KeySpec::parse("document=number,=UTO").unwrap(),
+            KeySpec::parse("text=name").unwrap(),
+        ];
+        let mapping = Mapping::from_flags(keys, vec![]).unwrap();
+        let plan = Plan::make(&path, &mapping, &Progress::new("t", 0, "rows", true)).unwrap();
+        (dir, plan)
+    }
+
+    fn chunks(plan: &Plan, seed: u8, size: usize) -> Vec<(Name, u64, Vec<Option<ElementId>>)> {
+        let mut out = Vec::new();
+        let seed = SessionSeed::new([seed; 32]);
+        plan.send(&Hex([1; 16]), &seed, size, |chunk| {
+            assert!(chunk.elements.len() <= size);
+            for (element, id) in chunk.elements.iter().zip(&chunk.ids) {
+                assert!(id.is_none_or(|id| id == id_of(element)));
+            }
+            out.push((chunk.type_name, chunk.first_index, chunk.ids));
+            Ok(())
+        })
+        .unwrap();
+        out
+    }
+
+    #[test]
+    fn every_distinct_element_is_sent_once_among_padding() {
+        let rows: String = (0..50)
+            .map(|i| format!("A{},Name {}\n", i % 40, i % 7))
+            .collect();
+        let (_dir, plan) = plan(&format!("number,name\n{rows}"));
+        let padded = plan.padded();
+        assert_eq!(padded.values().sum::<u64>(), 40 + 16);
+        let all = chunks(&plan, 1, 9);
+        for (name, real) in &plan.distinct {
+            let ids: Vec<_> = all
+                .iter()
+                .filter(|(n, ..)| n == name)
+                .flat_map(|(.., ids)| ids.clone())
+                .collect();
+            assert_eq!(ids.len() as u64, padded[name]);
+            let distinct: HashSet<_> = ids.iter().flatten().collect();
+            assert_eq!(distinct.len() as u64, *real);
+            assert_eq!(ids.iter().flatten().count() as u64, *real);
+        }
+        assert_eq!(
+            all,
+            chunks(&plan, 1, 9),
+            "the same seed gives the same chunks"
+        );
+        assert_ne!(all, chunks(&plan, 2, 9), "another seed mixes otherwise");
+    }
+
+    #[test]
+    fn padding_stands_everywhere_and_not_at_the_end_only() {
+        let (_dir, plan) = plan("number,name\nA1,x\n");
+        let mut places = HashSet::new();
+        for seed in 0..200 {
+            let all = chunks(&plan, seed, 64);
+            let (.., ids) = &all[0];
+            places.insert(ids.iter().position(Option::is_some).unwrap());
+        }
+        assert_eq!(
+            places.len(),
+            16,
+            "one element among 16 places, each place taken sometimes"
+        );
+    }
+
+    #[test]
+    fn a_file_that_changes_between_the_passes_is_refused() {
+        let (dir, plan) = plan("number,name\nA1,x\nA2,y\n");
+        std::fs::write(dir.path().join("t.csv"), "number,name\nA1,x\nA3,y\n").unwrap();
+        let seed = SessionSeed::new([1; 32]);
+        let sent = plan.send(&Hex([1; 16]), &seed, 4, |_| Ok(()));
+        assert_eq!(sent.unwrap_err().code, "table-changed");
+    }
+}

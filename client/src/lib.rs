@@ -1,0 +1,23 @@
+//! `tally`: the receiver's runs, audit, and the commands people type.
+//!
+//! ```text
+//! run          a match: input → connect → snapshots → session → output
+//! audit        records, checked offline
+//! try_out      two throw-away agencies on this machine
+//! datagen      synthetic tables with a known overlap
+//! cli          the commands
+//! ```
+
+pub mod audit;
+pub mod cli;
+pub mod collections;
+mod connect;
+pub mod datagen;
+mod error;
+mod input;
+pub mod progress;
+pub mod run;
+mod snapshots;
+pub mod try_out;
+
+pub use connect::Traffic;

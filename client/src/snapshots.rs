@@ -1,0 +1,268 @@
+//! The receiver's cache of snapshots: fetched by digest, resumably, and verified before use.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{BufReader, BufWriter, Seek, SeekFrom, Write},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use tallystick_agency::{
+    AgencyError,
+    exit::{Exit, Failure, Outcome},
+    fs::{OWNER_FILE, sync_dir},
+};
+use tallystick_protocol::{
+    error::Error,
+    frame::{Frame, FrameReader, ReadError},
+    signing::VerifyKey,
+    snapshot::{Bucket, SnapshotVerifier, VerifiedSnapshot, bucket_of},
+    statements::Hex,
+};
+use tallystick_wire::SnapshotRequest;
+
+use crate::{connect::Connected, error::from_status, progress::Progress};
+
+/// A snapshot on disk, verified to its last byte, with the places of its buckets in memory.
+#[derive(Debug)]
+pub(crate) struct CachedSnapshot {
+    file: File,
+    verified: VerifiedSnapshot,
+    /// Offset of each bucket's frame, and the end of the last.
+    offsets: Vec<u64>,
+}
+
+/// Where a tag stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TagPlace {
+    bucket: u32,
+    position: u32,
+}
+
+impl CachedSnapshot {
+    /// Opens a file, verifying every frame of it against the root that `publisher` signed.
+    fn open(path: &Path, publisher: &VerifyKey) -> Outcome<Self> {
+        let file = File::open(path).map_err(|source| io("open", path, source))?;
+        let mut reader = FrameReader::new(BufReader::with_capacity(1 << 20, &file));
+        let mut next = |what| match reader.next_frame() {
+            Ok(Some(frame)) => Ok((frame, reader.offset())),
+            Ok(None) => Err(AgencyError::from(Error::Malformed {
+                what: "snapshot",
+                why: what,
+            })),
+            Err(ReadError::Frame(error)) => Err(error.into()),
+            Err(ReadError::Io(source)) => Err(io_error("read", path, source)),
+        };
+        let (header, mut end) = next("it is empty")?;
+        let mut verifier = SnapshotVerifier::new(&header, publisher).map_err(AgencyError::from)?;
+        let mut offsets = Vec::new();
+        while verifier.next_bucket() < verifier.preamble().buckets() {
+            let (frame, after) = next("it ends before its last bucket")?;
+            verifier.push(&frame).map_err(AgencyError::from)?;
+            offsets.push(end);
+            end = after;
+        }
+        offsets.push(end);
+        let verified = verifier.finish().map_err(AgencyError::from)?;
+        drop(reader);
+        Ok(Self {
+            file,
+            verified,
+            offsets,
+        })
+    }
+
+    /// What it is.
+    pub(crate) fn verified(&self) -> &VerifiedSnapshot {
+        &self.verified
+    }
+
+    fn bucket(&self, index: u64) -> Outcome<Frame> {
+        let place = usize::try_from(index).ok().and_then(|i| {
+            let (start, end) = (self.offsets.get(i)?, self.offsets.get(i + 1)?);
+            Some((*start, usize::try_from(end - start).ok()?))
+        });
+        let (start, length) = place.ok_or_else(|| crate::error::bug("a bucket out of range"))?;
+        let mut bytes = vec![0u8; length];
+        let read = self.file.read_exact_at(&mut bytes, start);
+        read.map_err(|source| io("read", Path::new("the cached snapshot"), source))?;
+        Ok(Frame::from_bytes(bytes).map_err(AgencyError::from)?)
+    }
+
+    /// Looks tags up: for each, its place or `None`. Buckets are read once each.
+    pub(crate) fn find_all(&self, tags: &[&[u8]]) -> Outcome<Vec<Option<TagPlace>>> {
+        let preamble = self.verified.preamble();
+        let mut order: Vec<usize> = (0..tags.len()).collect();
+        order.sort_unstable_by_key(|i| tags[*i]);
+        let mut places = vec![None; tags.len()];
+        let mut current: Option<(u64, Frame)> = None;
+        for i in order {
+            let index = bucket_of(tags[i], preamble.bucket_bits.get());
+            let frame = match current.take_if(|(at, _)| *at == index) {
+                Some((_, frame)) => frame,
+                None => self.bucket(index)?,
+            };
+            let bucket = Bucket::parse(&frame, preamble).map_err(AgencyError::from)?;
+            places[i] = bucket.find(tags[i]).map(|position| TagPlace {
+                bucket: bucket.index(),
+                position: u32::try_from(position).unwrap_or(u32::MAX),
+            });
+            current = Some((index, frame));
+        }
+        Ok(places)
+    }
+
+    /// The tag and the sealed label at a place.
+    pub(crate) fn entry(&self, place: TagPlace) -> Outcome<(Vec<u8>, Vec<u8>)> {
+        let frame = self.bucket(place.bucket.into())?;
+        let bucket = Bucket::parse(&frame, self.verified.preamble()).map_err(AgencyError::from)?;
+        let position = place.position as usize;
+        let missing = || crate::error::bug("a tag out of range");
+        let tag = bucket.tags().nth(position).ok_or_else(missing)?.to_vec();
+        let sealed = bucket.sealed_label(position).ok_or_else(missing)?.to_vec();
+        Ok((tag, sealed))
+    }
+}
+
+fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> AgencyError {
+    AgencyError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn io(action: &'static str, path: &Path, source: std::io::Error) -> Failure {
+    io_error(action, path, source).into()
+}
+
+/// Gives the snapshot of this digest from the cache, or fetches it. A fetch that was cut short goes
+/// on where it stopped; what does not verify in the end is thrown away.
+pub(crate) async fn get(
+    cache: &Path,
+    connected: &mut Connected,
+    digest: Hex<32>,
+    progress: &Progress,
+) -> Outcome<CachedSnapshot> {
+    let publisher = VerifyKey(connected.peer.signing_key);
+    let path = cache.join(format!("{digest}.snapshot"));
+    let open = |path: PathBuf| blocking(move || CachedSnapshot::open(&path, &publisher));
+    if path.exists() {
+        match open(path.clone()).await {
+            Ok(snapshot) if snapshot.verified().digest() == digest => return Ok(snapshot),
+            // A damaged cache is no reason to stop: it is fetched again.
+            _ => std::fs::remove_file(&path).map_err(|e| io("remove", &path, e))?,
+        }
+    }
+    let part = cache.join(format!("{digest}.part"));
+    fetch(&part, connected, digest, progress).await?;
+    let snapshot = match open(part.clone()).await {
+        Ok(snapshot) if snapshot.verified().digest() == digest => snapshot,
+        other => {
+            std::fs::remove_file(&part).map_err(|e| io("remove", &part, e))?;
+            return Err(match other {
+                Ok(_) => Failure::new(
+                    Exit::PeerFault,
+                    "mismatch",
+                    "the snapshot that the peer sent is not the one that its statement names",
+                    "nothing was asked or charged; tell the peer",
+                ),
+                Err(failure) => failure,
+            });
+        }
+    };
+    std::fs::rename(&part, &path).map_err(|e| io("rename to", &path, e))?;
+    sync_dir(cache)?;
+    Ok(snapshot)
+}
+
+async fn fetch(
+    part: &Path,
+    connected: &mut Connected,
+    digest: Hex<32>,
+    progress: &Progress,
+) -> Outcome<()> {
+    let (file, have) = reopen(part)?;
+    let request = SnapshotRequest {
+        digest: digest.0.to_vec(),
+        from_bucket: have,
+    };
+    let answer = connected.client.snapshot(request).await;
+    let mut frames = answer
+        .map_err(|status| from_status(&status, ""))?
+        .into_inner();
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    let mut first = true;
+    let mut bytes = 0u64;
+    loop {
+        let message = frames
+            .message()
+            .await
+            .map_err(|status| from_status(&status, ""))?;
+        let Some(envelope) = message else { break };
+        let frame = Frame::try_from(envelope).map_err(AgencyError::from)?;
+        bytes += frame.bytes().len() as u64;
+        progress.set(bytes);
+        // The header comes again with each fetch; it stands in the file once.
+        if !(first && have > 0) {
+            out.write_all(frame.bytes())
+                .map_err(|e| io("write", part, e))?;
+        }
+        if first && have == 0 {
+            check_header(&frame, connected, digest)?;
+        }
+        first = false;
+    }
+    out.flush().map_err(|e| io("write", part, e))?;
+    out.get_ref().sync_all().map_err(|e| io("write", part, e))
+}
+
+/// Refuses a snapshot by its header before its body is fetched.
+fn check_header(frame: &Frame, connected: &Connected, digest: Hex<32>) -> Outcome<()> {
+    let publisher = VerifyKey(connected.peer.signing_key);
+    let verifier = SnapshotVerifier::new(frame, &publisher).map_err(AgencyError::from)?;
+    match verifier.stated_digest() == digest {
+        true => Ok(()),
+        false => {
+            let error = Error::Mismatch {
+                what: "snapshot",
+                field: "root",
+            };
+            Err(AgencyError::from(error).into())
+        }
+    }
+}
+
+/// A partial file, cut to its last whole frame, and the buckets in it.
+fn reopen(part: &Path) -> Outcome<(File, u64)> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(OWNER_FILE)
+        .open(part)
+        .map_err(|e| io("open", part, e))?;
+    let mut reader = FrameReader::new(BufReader::new(&file));
+    let mut frames = 0u64;
+    let whole = loop {
+        let whole = reader.offset();
+        match reader.next_frame() {
+            Ok(Some(_)) => frames += 1,
+            _ => break whole,
+        }
+    };
+    drop(reader);
+    file.set_len(whole).map_err(|e| io("cut", part, e))?;
+    file.seek(SeekFrom::Start(whole))
+        .map_err(|e| io("open", part, e))?;
+    Ok((file, frames.saturating_sub(1)))
+}
+
+/// Work on the disk and the processor, off the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Outcome<T> + Send + 'static,
+) -> Outcome<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|e| Err(crate::error::bug(e.to_string())))
+}

@@ -1,0 +1,619 @@
+//! `tally try`: two throw-away agencies on this machine, each a process of its own with its own
+//! home, keys, certificate and database, over mutual TLS on loopback; then an audit of both copies
+//! of the record.
+//!
+//! This is the one module that imports the server: the peer's process is this executable with a
+//! hidden subcommand, so that processor time and memory are each side's own.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    thread,
+    time::Instant,
+};
+
+use serde::{Deserialize, Serialize};
+use tallystick_agency::{
+    AgencyError, clock,
+    collections::TableSource,
+    exit::{Exit, Failure, Outcome},
+    home::{Home, InitOptions},
+    peers,
+    process::{self, Usage},
+    publish::{self, PublishOptions, Published},
+    records::closed_path,
+    store::Store,
+};
+use tallystick_protocol::{
+    group,
+    statements::{Hex, Name},
+};
+use tallystick_server::Node;
+use tokio::io::AsyncReadExt;
+
+use crate::{
+    audit::{self, Audited, TRUST_SCHEMA, TrustFile, TrustedAgency},
+    datagen,
+    error::bug,
+};
+
+/// Key columns of the sample data.
+pub const SAMPLE_KEY: &str = "document=document,state";
+/// Label columns of the sample data.
+const SAMPLE_LABEL: [&str; 3] = ["name", "case_ref", "handling"];
+/// Rows of the sample border list, of the sample watchlist, and documents in both; and its seed.
+const SAMPLE: (u64, u64, u64, u64) = (20_000, 4_000, 137, 1);
+/// The collection's name.
+const COLLECTION: &str = "watchlist";
+/// The agencies' names, which are those of their folders.
+const OURS: &str = "ours";
+const THEIRS: &str = "theirs";
+
+/// What to try.
+#[derive(Debug)]
+pub struct TryOptions {
+    /// The own table, and how it is read; the sample when `None`.
+    pub ours: Option<TableSource>,
+    /// The peer's table, and how it is read; the sample when `None`.
+    pub theirs: Option<TableSource>,
+    /// Folder that keeps everything; a new one when `None`.
+    pub dir: Option<PathBuf>,
+    /// Where the matches go; `matches.csv` in the folder when `None`.
+    pub out: Option<PathBuf>,
+    /// Whether an existing output may be replaced.
+    pub force: bool,
+    /// No progress.
+    pub quiet: bool,
+}
+
+/// What one side had and spent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Side {
+    /// Rows of its table.
+    pub rows: u64,
+    /// Distinct elements.
+    pub elements: u64,
+    /// Seconds of processor time, user and system.
+    pub cpu_seconds: f64,
+    /// Peak of its resident memory, bytes.
+    pub peak_rss_bytes: u64,
+}
+
+/// What it was.
+#[derive(Debug)]
+pub struct Tried {
+    /// Lines written.
+    pub hits: u64,
+    /// Own elements that matched.
+    pub elements_matched: u64,
+    /// The asking side.
+    pub ours: Side,
+    /// The side that was asked; its processor time includes publishing.
+    pub theirs: Side,
+    /// Elements sent, padding included: what was charged.
+    pub charged: u64,
+    /// Tags in the snapshot, padding included.
+    pub tags: u64,
+    /// Seconds of the stages.
+    pub seconds: Vec<(&'static str, f64)>,
+    /// Bytes sent on the TCP stream by the asking side.
+    pub sent: u64,
+    /// Bytes received.
+    pub received: u64,
+    /// Both records.
+    pub records: [PathBuf; 2],
+    /// The trust file.
+    pub trust: PathBuf,
+    /// The folder.
+    pub dir: PathBuf,
+    /// The matches.
+    pub out: PathBuf,
+    /// The audit of both records.
+    pub audited: Vec<Audited>,
+    /// Whether both verify and agree.
+    pub verified: bool,
+    /// Name of the kernel.
+    pub kernel: String,
+}
+
+/// Tries it.
+///
+/// # Errors
+/// A failure of whichever side failed.
+pub fn run(options: TryOptions) -> Outcome<Tried> {
+    let started = Instant::now();
+    let mut seconds = Vec::new();
+    let dir = folder(options.dir.clone())?;
+    let (ours, theirs) = tables(&options, &dir)?;
+    let out = options
+        .out
+        .clone()
+        .unwrap_or_else(|| dir.join("matches.csv"));
+    lap(&mut seconds, "prepare", started);
+
+    let at = Instant::now();
+    let homes = runtime()?.block_on(introduce(&dir))?;
+    lap(&mut seconds, "init", at);
+
+    let mut sender = Sender::start(&homes.1, &theirs, options.quiet)?;
+    let ready = sender.ready()?;
+    seconds.push(("publish", ready.publish_seconds));
+
+    let at = Instant::now();
+    let matched = receive(&homes.0, &ours, &out, ready.address, &options)?;
+    lap(&mut seconds, "match", at);
+    seconds.push(("session", matched.seconds.session));
+    let usage = sender.stop()?;
+
+    let at = Instant::now();
+    let session: Hex<16> = matched
+        .session
+        .parse()
+        .map_err(|_| bug("the session id of a child process"))?;
+    let records = [&homes.0, &homes.1].map(|home| closed_path(&home.join("records"), &session));
+    let trust = write_trust(&dir, homes.agencies())?;
+    let audited = audit_both(&records, &trust, options.quiet)?;
+    lap(&mut seconds, "audit", at);
+    lap(&mut seconds, "total", started);
+
+    let verified = audited.iter().all(|audited| audited.report.verified)
+        && audit::agree(&audited) == Some(true);
+    Ok(Tried {
+        hits: matched.hits,
+        elements_matched: matched.elements_matched,
+        ours: matched.ours.side(),
+        theirs: Side {
+            rows: ready.rows,
+            elements: ready.elements,
+            cpu_seconds: usage.cpu_seconds,
+            peak_rss_bytes: usage.peak_rss_bytes,
+        },
+        charged: matched.ours.elements_padded,
+        tags: ready.tags,
+        seconds,
+        sent: matched.bytes.sent,
+        received: matched.bytes.received,
+        records,
+        trust,
+        dir,
+        out,
+        audited,
+        verified,
+        kernel: matched.kernel,
+    })
+}
+
+fn lap(seconds: &mut Vec<(&'static str, f64)>, stage: &'static str, since: Instant) {
+    seconds.push((stage, since.elapsed().as_secs_f64()));
+}
+
+fn runtime() -> Outcome<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::usage("runtime", format!("cannot start: {e}"), "check ulimits"))
+}
+
+/// The folder that keeps everything: new, or empty.
+fn folder(dir: Option<PathBuf>) -> Outcome<PathBuf> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| {
+            Failure::from(AgencyError::Io {
+                action: "create",
+                path,
+                source,
+            })
+        }
+    };
+    let Some(dir) = dir else {
+        let temporary = std::env::temp_dir();
+        let made = tempfile::Builder::new()
+            .prefix("tally-try-")
+            .tempdir_in(&temporary);
+        return Ok(made.map_err(io(&temporary))?.keep());
+    };
+    std::fs::create_dir_all(&dir).map_err(io(&dir))?;
+    if std::fs::read_dir(&dir).map_err(io(&dir))?.next().is_some() {
+        return Err(Failure::usage(
+            "dir-not-empty",
+            format!("{} is not empty", dir.display()),
+            "choose another --dir, or empty this one",
+        ));
+    }
+    Ok(dir)
+}
+
+/// Both tables: those that were given, or the sample.
+fn tables(options: &TryOptions, dir: &Path) -> Outcome<(TableSource, TableSource)> {
+    match (&options.ours, &options.theirs) {
+        (Some(ours), Some(theirs)) => Ok((ours.clone(), theirs.clone())),
+        (None, None) => {
+            let data = dir.join("data");
+            let (ours, theirs, overlap, seed) = SAMPLE;
+            datagen::generate(&data, ours, theirs, overlap, seed, false)
+                .map_err(|e| Failure::usage(e.code(), e.to_string(), ""))?;
+            let source = |file: &str, label: &[&str]| TableSource {
+                input: data.join(file),
+                keys: vec![SAMPLE_KEY.to_owned()],
+                mapping: None,
+                label: label.iter().map(ToString::to_string).collect(),
+            };
+            Ok((
+                source(datagen::OURS, &[]),
+                source(datagen::THEIRS, &SAMPLE_LABEL),
+            ))
+        }
+        _ => Err(Failure::usage(
+            "usage",
+            "--ours and --theirs go together",
+            "give both, or neither for the sample data",
+        )),
+    }
+}
+
+/// Two homes that know each other.
+struct Homes(PathBuf, PathBuf, [TrustedAgency; 2]);
+
+impl Homes {
+    fn agencies(&self) -> &[TrustedAgency; 2] {
+        &self.2
+    }
+}
+
+async fn introduce(dir: &Path) -> Outcome<Homes> {
+    let ours = init(dir, OURS).await?;
+    let theirs = init(dir, THEIRS).await?;
+    add(&ours, &theirs).await?;
+    add(&theirs, &ours).await?;
+    let trusted = |home: &Home| -> Outcome<TrustedAgency> {
+        let me = peers::own_reference(home)?;
+        Ok(TrustedAgency {
+            agency: me.agency,
+            signing_key: me.signing_key,
+        })
+    };
+    let agencies = [trusted(&ours)?, trusted(&theirs)?];
+    Ok(Homes(dir.join(OURS), dir.join(THEIRS), agencies))
+}
+
+async fn init(dir: &Path, name: &str) -> Outcome<Home> {
+    let options = InitOptions {
+        name: name.to_owned(),
+        state: None,
+        passphrase: None,
+        dev_ca: true,
+        listen_address: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+        advertise_address: None,
+    };
+    Ok(Home::init(&dir.join(name), options).await?)
+}
+
+/// Adds `peer` to the allow-list of `home`, from its exported manifest.
+async fn add(home: &Home, peer: &Home) -> Outcome<()> {
+    let now = clock::now_ms();
+    let manifest = peers::export(peer, now)?.into_bytes();
+    let import = peers::import(home, manifest, now)?;
+    let store = home.store().await?;
+    store.upsert_peer(&import.peer, false).await?;
+    store.close().await;
+    Ok(())
+}
+
+fn write_trust(dir: &Path, agencies: &[TrustedAgency; 2]) -> Outcome<PathBuf> {
+    let path = dir.join("trust.json");
+    let file = TrustFile {
+        schema: TRUST_SCHEMA.to_owned(),
+        agencies: agencies.to_vec(),
+    };
+    let text = serde_json::to_vec_pretty(&file).map_err(|e| bug(e.to_string()))?;
+    tallystick_agency::fs::atomic_write(&path, &text, tallystick_agency::fs::OWNER_FILE)?;
+    Ok(path)
+}
+
+/// Verifies both copies at once, each on its own bytes.
+fn audit_both(records: &[PathBuf; 2], trust: &Path, quiet: bool) -> Outcome<Vec<Audited>> {
+    let trust = TrustFile::read(trust)?;
+    thread::scope(|scope| {
+        let audits = records.each_ref().map(|record| {
+            let trust = trust.clone();
+            scope.spawn(move || audit::verify(record, Some(trust), quiet))
+        });
+        let join = |audit: thread::ScopedJoinHandle<'_, Outcome<Audited>>| {
+            audit
+                .join()
+                .unwrap_or_else(|_| Err(bug("an audit panicked")))
+        };
+        audits.into_iter().map(join).collect()
+    })
+}
+
+/// What the peer's process says once it serves.
+#[derive(Debug, Serialize, Deserialize)]
+struct Ready {
+    address: SocketAddr,
+    rows: u64,
+    elements: u64,
+    tags: u64,
+    publish_seconds: f64,
+}
+
+/// What it says at its end.
+#[derive(Debug, Serialize, Deserialize)]
+struct Spent {
+    cpu_seconds: f64,
+    peak_rss_bytes: u64,
+}
+
+/// The peer's process. It ends when its standard input does, and so never outlives this one.
+struct Sender {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        if self.stdin.take().is_some() {
+            // Not stopped in order: this process is failing.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn executable() -> Outcome<Command> {
+    let path = std::env::current_exe()
+        .map_err(|e| Failure::usage("executable", format!("cannot find myself: {e}"), ""))?;
+    let mut command = Command::new(path);
+    // What was set for the person's own home must not reach the throw-away ones.
+    for name in ["TALLY_HOME", "TALLY_PASSPHRASE", "TALLY_PASSPHRASE_FILE"] {
+        command.env_remove(name);
+    }
+    Ok(command)
+}
+
+fn table_flags(command: &mut Command, source: &TableSource) {
+    command.arg("--input").arg(&source.input);
+    for key in &source.keys {
+        command.arg("--key").arg(key);
+    }
+    if let Some(mapping) = &source.mapping {
+        command.arg("--mapping").arg(mapping);
+    }
+}
+
+fn spawn(mut command: Command) -> Outcome<Child> {
+    command.stdout(Stdio::piped());
+    command
+        .spawn()
+        .map_err(|e| Failure::usage("spawn", format!("cannot start a process: {e}"), ""))
+}
+
+impl Sender {
+    fn start(home: &Path, table: &TableSource, quiet: bool) -> Outcome<Self> {
+        let mut command = executable()?;
+        command
+            .arg("try-sender")
+            .arg("--home")
+            .arg(home)
+            .args(["--collection", COLLECTION]);
+        table_flags(&mut command, table);
+        if !table.label.is_empty() {
+            command.arg("--label").arg(table.label.join(","));
+        }
+        if quiet {
+            command.arg("--quiet");
+        }
+        command.stdin(Stdio::piped());
+        let mut child = spawn(command)?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let stdout = BufReader::new(stdout.ok_or_else(|| bug("no pipe from a child"))?);
+        Ok(Self {
+            child,
+            stdin,
+            stdout,
+        })
+    }
+
+    fn line<T: for<'de> Deserialize<'de>>(&mut self) -> Outcome<T> {
+        let mut line = String::new();
+        // A read that fails leaves no line, as an end does.
+        let _ = self.stdout.read_line(&mut line);
+        match serde_json::from_str(&line) {
+            Ok(said) => Ok(said),
+            Err(_) => Err(self.ended()),
+        }
+    }
+
+    fn ready(&mut self) -> Outcome<Ready> {
+        self.line()
+    }
+
+    /// Lets it drain, and takes what it spent.
+    fn stop(mut self) -> Outcome<Spent> {
+        drop(self.stdin.take());
+        let spent = self.line()?;
+        let status = self.child.wait();
+        match status.map(|status| status.success()) {
+            Ok(true) => Ok(spent),
+            _ => Err(self.ended()),
+        }
+    }
+
+    fn ended(&mut self) -> Failure {
+        drop(self.stdin.take());
+        failed(&mut self.child, "the peer's side")
+    }
+}
+
+/// The failure of a child that has said on stderr what went wrong.
+fn failed(child: &mut Child, side: &str) -> Failure {
+    let code = child.wait().ok().and_then(|status| status.code());
+    let exit = [
+        Exit::Usage,
+        Exit::Refused,
+        Exit::PeerFault,
+        Exit::Network,
+        Exit::Verification,
+        Exit::Interrupted,
+    ];
+    let exit = exit
+        .into_iter()
+        .find(|exit| Some(i32::from(exit.code())) == code);
+    Failure::new(
+        exit.unwrap_or(Exit::Bug),
+        "child",
+        format!("{side} of the trial failed; what it said stands above"),
+        "",
+    )
+}
+
+/// The members of `tally match --json` that matter here.
+#[derive(Debug, Deserialize)]
+struct Matched {
+    session: String,
+    hits: u64,
+    elements_matched: u64,
+    ours: MatchedOurs,
+    seconds: MatchedSeconds,
+    bytes: MatchedBytes,
+    kernel: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct MatchedOurs {
+    #[serde(flatten)]
+    side: Side,
+    elements_padded: u64,
+}
+
+impl MatchedOurs {
+    fn side(&self) -> Side {
+        self.side.clone()
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct MatchedSeconds {
+    session: f64,
+}
+
+#[derive(Debug, Deserialize)]
+struct MatchedBytes {
+    sent: u64,
+    received: u64,
+}
+
+/// Runs the own side: `tally match`, as anybody would type it.
+fn receive(
+    home: &Path,
+    table: &TableSource,
+    out: &Path,
+    address: SocketAddr,
+    options: &TryOptions,
+) -> Outcome<Matched> {
+    let mut command = executable()?;
+    command.arg("match").arg("--home").arg(home);
+    command.args(["--peer", THEIRS, "--collection", COLLECTION, "--json"]);
+    command.arg("--address").arg(address.to_string());
+    command.args(["--purpose", "trial on this machine"]);
+    table_flags(&mut command, table);
+    command.arg("--out").arg(out);
+    if options.force {
+        command.arg("--force");
+    }
+    if options.quiet {
+        command.arg("--quiet");
+    }
+    command.stdin(Stdio::null());
+    let mut child = spawn(command)?;
+    let stdout = child
+        .stdout
+        .take()
+        .ok_or_else(|| bug("no pipe from a child"))?;
+    let said = std::io::read_to_string(stdout).unwrap_or_default();
+    match serde_json::from_str(&said) {
+        Ok(matched) if child.wait().is_ok_and(|status| status.success()) => Ok(matched),
+        _ => Err(failed(&mut child, "the asking side")),
+    }
+}
+
+/// The peer's process: publishes a table, serves it on loopback until standard input ends.
+///
+/// # Errors
+/// A failure of the home, the table or the network.
+pub fn send(home: Home, collection: Name, table: TableSource) -> Outcome<()> {
+    let at = Instant::now();
+    runtime()?.block_on(async {
+        let store = home.store().await?;
+        let options = PublishOptions {
+            name: collection,
+            source: table,
+            allow: None,
+            max_session_elements: None,
+            peer_budget: None,
+            rotate: false,
+        };
+        let kernel = group::reference();
+        let published = publish::publish(
+            &home,
+            &store,
+            kernel,
+            options,
+            clock::now_ms(),
+            &|_, _, _| {},
+        )
+        .await?;
+        store.close().await;
+        let publish_seconds = at.elapsed().as_secs_f64();
+        let node = Node::open(home).await?;
+        let listener = tokio::net::TcpListener::bind(node.listen_address())
+            .await
+            .map_err(|e| AgencyError::Network(format!("cannot listen on loopback: {e}")))?;
+        let address = listener
+            .local_addr()
+            .map_err(|e| AgencyError::Network(format!("cannot listen on loopback: {e}")))?;
+        let Published {
+            tally,
+            distinct,
+            elements,
+            ..
+        } = published;
+        say(&Ready {
+            address,
+            rows: tally.rows,
+            elements: distinct,
+            tags: elements,
+            publish_seconds,
+        })?;
+        tallystick_server::serve(listener, node, stdin_ended()).await?;
+        let Usage {
+            cpu_seconds,
+            peak_rss_bytes,
+        } = process::usage()?;
+        say(&Spent {
+            cpu_seconds,
+            peak_rss_bytes,
+        })
+    })
+}
+
+async fn stdin_ended() {
+    let mut byte = [0u8; 1];
+    // Data and errors end it as well: nobody is there to say anything else.
+    let _ = tokio::io::stdin().read(&mut byte).await;
+}
+
+fn say<T: Serialize>(line: &T) -> Outcome<()> {
+    let mut text = serde_json::to_string(line).map_err(|e| bug(e.to_string()))?;
+    text.push('\n');
+    let mut stdout = std::io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|e| Failure::usage("stdout", e.to_string(), ""))
+}
