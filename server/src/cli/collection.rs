@@ -1,0 +1,426 @@
+//! `tallyd collection`: what peers may ask.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Instant};
+
+use clap::{ArgGroup, Args, Subcommand, value_parser};
+use comfy_table::Table;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use tallystick_agency::{
+    AgencyError, clock,
+    collections::{Meta, TableSource},
+    exit::{Failure, Outcome},
+    home::Home,
+    publish::{self, PublishOptions, Published, Stage},
+    store::{Collection, SqliteStore, Store},
+};
+use tallystick_protocol::{
+    group,
+    statements::{Hex, Name},
+};
+
+use super::{
+    Context,
+    output::{Report, facts, list, moment, or_dash},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CollectionCommand {
+    /// Publish a table as a collection, or publish it anew
+    Publish(PublishArgs),
+    /// Show all collections
+    List,
+    /// Offer a collection no more, and destroy its keys
+    Remove {
+        /// Name of the collection
+        name: Name,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").args(["key", "mapping"]).required(true)))]
+pub(super) struct PublishArgs {
+    /// Name of the collection
+    name: Name,
+    /// The table: CSV with a header
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    #[command(flatten)]
+    table: TableArgs,
+}
+
+/// How a table is read, and who may ask it.
+#[derive(Debug, Args)]
+pub(super) struct TableArgs {
+    /// Columns that make a key, for example document=passport,=UTO; repeatable
+    #[arg(long, value_name = "TYPE=COLUMN[,COLUMN]")]
+    pub(super) key: Vec<String>,
+    /// File that names keys and label columns
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    pub(super) mapping: Option<PathBuf>,
+    /// Columns that a match hands over
+    #[arg(long, value_name = "COLUMN[,COLUMN]", value_delimiter = ',')]
+    pub(super) label: Vec<String>,
+    /// How identifiers are compared
+    #[arg(long, value_parser = ["exact"], default_value = "exact")]
+    profile: String,
+    /// A peer that may ask; repeatable [default: as before, else all peers]
+    #[arg(long, value_name = "PEER")]
+    pub(super) allow: Vec<Name>,
+    /// All peers may ask, also if fewer might before
+    #[arg(long, conflicts_with = "allow")]
+    pub(super) allow_all: bool,
+    /// Most elements in one session, padding included [default: of node.toml]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(16..=1 << 32))]
+    pub(super) max_session_elements: Option<u64>,
+    /// Most elements of one peer under one key in an epoch [default: of node.toml]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=1 << 32))]
+    pub(super) peer_budget: Option<u64>,
+}
+
+impl TableArgs {
+    /// Who may ask: as the flags say, else as before. A list never widens by leaving the flag out.
+    pub(super) fn allowed(&self, before: Option<&Meta>) -> Option<Vec<Name>> {
+        if self.allow_all {
+            return None;
+        }
+        if self.allow.is_empty() {
+            return before.and_then(|meta| meta.allow.clone());
+        }
+        let mut names = self.allow.clone();
+        names.sort();
+        names.dedup();
+        Some(names)
+    }
+}
+
+pub(super) fn run(context: &Context, command: &CollectionCommand) -> Outcome<()> {
+    match command {
+        CollectionCommand::Publish(args) => publish(context, args),
+        CollectionCommand::List => show(context),
+        CollectionCommand::Remove { name } => remove(context, name),
+    }
+}
+
+fn publish(context: &Context, args: &PublishArgs) -> Outcome<()> {
+    let home = context.open()?;
+    let done = context.block_on(async {
+        let store = home.store().await?;
+        let before = current(&store, &args.name).await?;
+        let options = PublishOptions {
+            name: args.name.clone(),
+            source: TableSource {
+                input: args.input.clone(),
+                keys: args.table.key.clone(),
+                mapping: args.table.mapping.clone(),
+                label: args.table.label.clone(),
+            },
+            allow: args.table.allowed(before.as_ref().map(|(_, meta)| meta)),
+            max_session_elements: args.table.max_session_elements,
+            peer_budget: args.table.peer_budget,
+            rotate: false,
+        };
+        let done = perform(context, &home, &store, options).await?;
+        store.close().await;
+        Ok(done)
+    })?;
+    context.print(&done)?;
+    context.hint(match done.allow {
+        None => "all peers may ask; to narrow that, publish with --allow PEER",
+        Some(_) => "only the peers named may ask; to widen that, publish with --allow-all",
+    });
+    Ok(())
+}
+
+/// The collection as it is offered now.
+pub(super) async fn current(
+    store: &SqliteStore,
+    name: &Name,
+) -> Outcome<Option<(Collection, Meta)>> {
+    match store.collection(name.as_str()).await? {
+        Some(known) if !known.removed => {
+            let meta = Meta::of(&known)?;
+            Ok(Some((known, meta)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// What became of a table.
+#[derive(Debug, Serialize)]
+pub(super) struct Done {
+    collection: String,
+    epoch: u64,
+    digest: String,
+    rows: u64,
+    keys: u64,
+    empty: u64,
+    rejected: Vec<Rejected>,
+    distinct: u64,
+    padded: u64,
+    tag_bytes: u32,
+    label_bytes: u64,
+    cut_labels: u64,
+    snapshot_bytes: u64,
+    max_session_elements: u64,
+    peer_budget: u64,
+    /// Names of the peers that may ask; `null` means all.
+    pub(super) allow: Option<Vec<String>>,
+    seconds: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Rejected {
+    code: &'static str,
+    count: u64,
+    first_lines: Vec<u64>,
+}
+
+impl Report for Done {
+    const COMMAND: &'static str = "collection-publish";
+
+    fn table(&self) -> Table {
+        facts([
+            ("collection", self.collection.clone()),
+            ("epoch", self.epoch.to_string()),
+            ("digest", self.digest.clone()),
+            ("rows", self.rows.to_string()),
+            ("keys", self.keys.to_string()),
+            ("  empty", self.empty.to_string()),
+            ("  rejected", rejected(&self.rejected)),
+            ("distinct elements", self.distinct.to_string()),
+            ("padded to", self.padded.to_string()),
+            ("bytes of a tag", self.tag_bytes.to_string()),
+            ("bytes of a label", self.label_bytes.to_string()),
+            ("labels cut", self.cut_labels.to_string()),
+            ("snapshot bytes", self.snapshot_bytes.to_string()),
+            ("elements a session", self.max_session_elements.to_string()),
+            ("elements a peer", self.peer_budget.to_string()),
+            ("may ask", may_ask(self.allow.as_deref())),
+            ("seconds", format!("{:.1}", self.seconds)),
+        ])
+    }
+}
+
+fn rejected(all: &[Rejected]) -> String {
+    let line = |one: &Rejected| {
+        let lines: Vec<String> = one.first_lines.iter().map(u64::to_string).collect();
+        format!(
+            "{} {}, first in line {}",
+            one.count,
+            one.code,
+            lines.join(", ")
+        )
+    };
+    match all.is_empty() {
+        true => "0".to_owned(),
+        false => all.iter().map(line).collect::<Vec<_>>().join("\n"),
+    }
+}
+
+fn may_ask(allow: Option<&[String]>) -> String {
+    allow.map_or_else(|| "all peers".to_owned(), |names| names.join(", "))
+}
+
+/// Publishes, with progress on a terminal.
+pub(super) async fn perform(
+    context: &Context,
+    home: &Home,
+    store: &SqliteStore,
+    options: PublishOptions,
+) -> Outcome<Done> {
+    let started = Instant::now();
+    let name = options.name.clone();
+    let bar = progress_bar(context)?;
+    let progress = |stage: Stage, done: u64, total: u64| {
+        bar.set_length(total);
+        bar.set_position(done);
+        bar.set_message(match stage {
+            Stage::Evaluating => "reading and evaluating",
+            Stage::Sealing => "sorting and sealing",
+        });
+    };
+    let now = clock::now_ms();
+    let published =
+        publish::publish(home, store, group::reference(), options, now, &progress).await;
+    bar.finish_and_clear();
+    let published = published?;
+    let known = current(store, &name).await?;
+    let (_, meta) =
+        known.ok_or_else(|| AgencyError::Bug("what was published is not there".to_owned()))?;
+    Ok(report(
+        &name,
+        published,
+        meta,
+        started.elapsed().as_secs_f64(),
+    ))
+}
+
+fn report(name: &Name, published: Published, meta: Meta, seconds: f64) -> Done {
+    let rejected: BTreeMap<_, _> = published.tally.rejected;
+    Done {
+        collection: name.to_string(),
+        epoch: published.epoch,
+        digest: published.digest.to_string(),
+        rows: published.tally.rows,
+        keys: published.tally.keys,
+        empty: published.tally.empty,
+        rejected: rejected
+            .into_iter()
+            .map(|(reason, rejected)| Rejected {
+                code: reason.code(),
+                count: rejected.count,
+                first_lines: rejected.first_lines,
+            })
+            .collect(),
+        distinct: published.distinct,
+        padded: published.elements,
+        tag_bytes: published.tag_bytes,
+        label_bytes: published.label_bytes as u64,
+        cut_labels: published.cut_labels,
+        snapshot_bytes: published.bytes,
+        max_session_elements: meta.max_session_elements,
+        peer_budget: meta.peer_budget,
+        allow: meta
+            .allow
+            .map(|names| names.iter().map(Name::to_string).collect()),
+        seconds: (seconds * 1000.0).round() / 1000.0,
+    }
+}
+
+/// Draws on stderr, if that is a terminal.
+fn progress_bar(context: &Context) -> Outcome<ProgressBar> {
+    if context.quiet {
+        return Ok(ProgressBar::hidden());
+    }
+    let style = ProgressStyle::with_template("{msg} [{bar:30}] {percent}%, {eta} left")
+        .map_err(|e| AgencyError::Bug(format!("the progress bar: {e}")))?;
+    Ok(ProgressBar::new(0).with_style(style))
+}
+
+#[derive(Debug, Serialize)]
+struct Collections {
+    collections: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize)]
+struct Entry {
+    name: String,
+    epoch: u64,
+    digest: Option<String>,
+    published_ms: Option<i64>,
+    types: Vec<String>,
+    label_columns: Vec<String>,
+    rows: u64,
+    padded: u64,
+    max_session_elements: u64,
+    peer_budget: u64,
+    allow: Option<Vec<String>>,
+}
+
+impl Report for Collections {
+    const COMMAND: &'static str = "collection-list";
+
+    fn table(&self) -> Table {
+        let mut table = list([
+            "collection",
+            "epoch",
+            "types",
+            "labels",
+            "rows",
+            "padded to",
+            "published",
+            "may ask",
+        ]);
+        for one in &self.collections {
+            let labels = one.label_columns.join(", ");
+            table.add_row([
+                one.name.clone(),
+                one.epoch.to_string(),
+                one.types.join(", "),
+                or_dash(Some(labels.as_str()).filter(|text| !text.is_empty())),
+                one.rows.to_string(),
+                one.padded.to_string(),
+                one.published_ms.map_or_else(|| or_dash(None), moment),
+                may_ask(one.allow.as_deref()),
+            ]);
+        }
+        table
+    }
+}
+
+fn show(context: &Context) -> Outcome<()> {
+    let home = context.open()?;
+    let collections = context.block_on(async {
+        let store = home.store().await?;
+        let known = store.list_collections().await?;
+        store.close().await;
+        known.iter().map(entry).collect::<Outcome<Vec<_>>>()
+    })?;
+    if collections.is_empty() {
+        context.hint("no collections yet: see `tallyd collection publish --help`");
+    }
+    context.print(&Collections { collections })
+}
+
+fn entry(known: &Collection) -> Outcome<Entry> {
+    let meta = Meta::of(known)?;
+    let texts = |names: &[Name]| names.iter().map(Name::to_string).collect::<Vec<_>>();
+    Ok(Entry {
+        name: known.name.clone(),
+        epoch: known.epoch,
+        digest: known.snapshot_digest.map(|digest| Hex(digest).to_string()),
+        published_ms: known.published_ms,
+        types: texts(&meta.types),
+        label_columns: meta.label_columns.iter().map(ToString::to_string).collect(),
+        rows: meta.rows,
+        padded: meta.elements,
+        max_session_elements: meta.max_session_elements,
+        peer_budget: meta.peer_budget,
+        allow: meta.allow.as_deref().map(texts),
+    })
+}
+
+#[derive(Debug, Serialize)]
+struct Removed {
+    collection: String,
+    epoch: u64,
+}
+
+impl Report for Removed {
+    const COMMAND: &'static str = "collection-remove";
+
+    fn table(&self) -> Table {
+        facts([
+            ("collection", self.collection.clone()),
+            ("removed in epoch", self.epoch.to_string()),
+            ("keys", "destroyed".to_owned()),
+        ])
+    }
+}
+
+fn remove(context: &Context, name: &Name) -> Outcome<()> {
+    let home = context.open()?;
+    let epoch = context.block_on(async {
+        let store = home.store().await?;
+        let Some((known, _)) = current(&store, name).await? else {
+            return Err(unknown(name));
+        };
+        publish::remove(&home, &store, name).await?;
+        store.close().await;
+        Ok(known.epoch)
+    })?;
+    context.print(&Removed {
+        collection: name.to_string(),
+        epoch,
+    })
+}
+
+/// There is no collection of this name.
+pub(super) fn unknown(name: &Name) -> Failure {
+    Failure::usage(
+        "no-such-collection",
+        format!("there is no collection {name}"),
+        "see `tallyd collection list`",
+    )
+}
