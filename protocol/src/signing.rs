@@ -42,6 +42,12 @@ impl From<ed25519_dalek::SigningKey> for SigningKey {
     }
 }
 
+/// Whether the y of an encoded point is below p = 2^255 - 19: the library decodes others as well.
+fn is_canonical(encoding: &[u8; 32]) -> bool {
+    let high = encoding[31] & 0x7f == 0x7f && encoding[1..31].iter().all(|byte| *byte == 0xff);
+    !(high && encoding[0] >= 0xed)
+}
+
 /// A public key of an agency, as it stands in statements: 32 bytes in lowercase hex.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VerifyKey(pub [u8; 32]);
@@ -79,6 +85,9 @@ impl VerifyKey {
         signature: &[u8; 64],
     ) -> Result<(), Error> {
         let bad = Error::Signature { what };
+        if !is_canonical(&self.0) {
+            return Err(bad);
+        }
         let key = ed25519_dalek::VerifyingKey::from_bytes(&self.0).map_err(|_| bad.clone())?;
         let signature = ed25519_dalek::Signature::from_bytes(signature);
         key.verify_strict(message, &signature).map_err(|_| bad)

@@ -12,11 +12,15 @@ use crate::{
     group::Kernel,
     oprf::PublicKey,
     signing::SigningKey,
+    snapshot::tag_bytes,
     statements::{
         Charge, Grant, Hex, Mode, Name, ReceiverClosing, Request, SenderClosing, Status, digest_of,
         open,
     },
 };
+
+/// How far a grant may seem to come before its request: the clocks of two agencies.
+const CLOCK_TOLERANCE_MS: u64 = 30_000;
 
 /// A request and the grant that answers it.
 #[derive(Debug)]
@@ -67,6 +71,12 @@ impl Agreement {
         agree("profile", grant.profile == request.profile)?;
         let asked = request.queries.iter().map(|q| &q.type_name);
         agree("keys", grant.keys.iter().map(|k| &k.type_name).eq(asked))?;
+        // Clocks differ, by 30 s at most where they were compared.
+        let issued = request.issued_ms.get();
+        agree("granted_ms", grant.granted_ms.get() + CLOCK_TOLERANCE_MS >= issued)?;
+        // Shorter tags than the rule's would give false matches that look like true ones.
+        let least = tag_bytes(request.elements(), grant.snapshot.elements.get());
+        agree("tag_bytes", grant.snapshot.tag_bytes.get() >= least.into())?;
         // A request that dies before it is granted was not granted.
         agree("granted_ms", grant.granted_ms <= request.expires_ms)?;
         let mut keys = BTreeMap::new();
@@ -220,8 +230,15 @@ impl Progress {
             "nonce",
             commitment_to(&closing.nonce) == self.agreement.request.nonce_commitment,
         )?;
+        // Who had every evaluation may not call it aborted: an outcome is committed to, and a
+        // promised set is the one that was sent.
+        agree("status", (closing.status == Status::Complete) == self.is_complete())?;
+        let issued = self.agreement.request.issued_ms;
+        agree("closed_ms", closing.closed_ms >= issued)?;
+        for time in [closing.first_chunk_ms, closing.last_chunk_ms].into_iter().flatten() {
+            agree("chunk times", time >= issued && time <= closing.closed_ms)?;
+        }
         if closing.status == Status::Complete {
-            agree("status", self.is_complete())?;
             if let Some(outcome) = &closing.outcome {
                 let disclosed = outcome.matches.is_some();
                 agree("outcome", disclosed == self.agreement.grant.discloses_count)?;
@@ -281,6 +298,10 @@ impl Progress {
         )?;
         let status = receiver_closing.map_or(Status::Aborted, |(_, c)| c.status);
         agree("status", closing.status == status)?;
+        agree(
+            "closed_ms",
+            closing.closed_ms >= self.agreement.grant.granted_ms,
+        )?;
         agree(
             "chunks",
             closing.chunks.get() == transcript.evaluated_chunks(),

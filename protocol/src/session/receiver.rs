@@ -314,6 +314,12 @@ impl Matching {
             }
             Finish::Abort => (Status::Aborted, None),
         };
+        let issued = agreement.request().issued_ms;
+        let times = chunk_times_ms.map(|(first, last)| -> Result<_, Error> {
+            Ok((Int::new(first)?.max(issued), Int::new(last)?.max(issued)))
+        });
+        let times = times.transpose()?;
+        let last = times.map_or(issued, |(first, last)| first.max(last));
         let closing = ReceiverClosing {
             session,
             request: agreement.grant().request,
@@ -327,11 +333,10 @@ impl Matching {
             running: transcript.running(),
             outcome,
             nonce: self.seed.nonce(&session),
-            first_chunk_ms: chunk_times_ms
-                .map(|(first, _)| Int::new(first))
-                .transpose()?,
-            last_chunk_ms: chunk_times_ms.map(|(_, last)| Int::new(last)).transpose()?,
-            closed_ms: Int::new(now_ms)?,
+            first_chunk_ms: times.map(|(first, _)| first),
+            last_chunk_ms: times.map(|(_, last)| last),
+            // A clock may have been set back; a session's times go forward all the same.
+            closed_ms: last.max(Int::new(now_ms)?),
         };
         let frame = sign(&closing, &self.key)?;
         Ok(Closing {

@@ -320,7 +320,11 @@ impl Serving {
     /// # Errors
     /// [`Error::Bug`] only.
     pub fn abort(self, charged: Vec<Charge>, now_ms: u64) -> Result<Frame, Error> {
-        self.sign_closing(Status::Aborted, None, charged, now_ms)
+        let frame = self.sign_closing(Status::Aborted, None, charged, now_ms)?;
+        self.progress
+            .check_sender_closing(&frame, None)
+            .map_err(|_| Error::Bug("the sender's own closing disagrees"))?;
+        Ok(frame)
     }
 
     fn sign_closing(
@@ -345,7 +349,8 @@ impl Serving {
             evaluations: transcript.evaluations(),
             running: transcript.running(),
             nonce: self.nonce,
-            closed_ms: Int::new(now_ms)?,
+            // A clock may have been set back; a session's times go forward all the same.
+            closed_ms: Int::new(now_ms)?.max(grant.granted_ms),
         };
         sign(&closing, &self.key)
     }

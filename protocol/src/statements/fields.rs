@@ -148,11 +148,20 @@ text_type!(
 );
 
 text_type!(
-    /// Free text of 1 to 512 bytes without control characters.
+    /// Free text of 1 to 512 bytes without control characters, line or paragraph separators, or
+    /// marks that change the direction of text: what an auditor's screen shows is what was signed.
     Line,
     "not a line of text: 1 to 512 bytes without control characters",
-    |text| (1..=512).contains(&text.len()) && !text.chars().any(char::is_control)
+    |text| (1..=512).contains(&text.len()) && !text.chars().any(deceives)
 );
+
+/// Characters that make shown text differ from signed text: controls, separators, direction marks
+/// (Unicode UAX 9), invisible joiners at the start of a file.
+fn deceives(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
 
 text_type!(
     /// A block of text (a certificate) of 1 to 16,384 bytes of printable ASCII and line ends.
@@ -179,7 +188,7 @@ mod tests {
             assert!(bad.parse::<Name>().is_err(), "{bad}");
         }
         assert!("Case 7 — Łódź".parse::<Line>().is_ok());
-        for bad in ["", "a\nb", "\u{7f}", "\u{85}"] {
+        for bad in ["", "a\nb", "\u{7f}", "\u{85}", "a\u{202e}b", "a\u{2028}b", "\u{feff}a"] {
             assert!(bad.parse::<Line>().is_err(), "{bad:?}");
         }
         assert!(serde_json::from_str::<Int>("9007199254740991").is_ok());

@@ -239,7 +239,8 @@ impl Statement for Request {
         if self.expires_ms <= self.issued_ms {
             return Err("expires before it is issued");
         }
-        if self.receiver.signing_key == self.sender.signing_key {
+        let same_key = self.receiver.signing_key == self.sender.signing_key;
+        if same_key || self.receiver.agency == self.sender.agency {
             return Err("an agency cannot ask itself");
         }
         Ok(())

@@ -142,11 +142,14 @@ pub struct ProofJob {
     proof: [u8; 64],
     chunk: u32,
     frame: u64,
+    session: Option<Hex<16>>,
 }
 
 /// A proof that holds. Only [`ProofJob::run`] makes one.
 #[derive(Debug)]
-pub struct Proven(());
+pub struct Proven {
+    session: Option<Hex<16>>,
+}
 
 impl ProofJob {
     /// Verifies it. Variable time: all of it is public.
@@ -168,7 +171,8 @@ impl ProofJob {
             .in_chunk(self.chunk)?;
             Ok(())
         };
-        check().map(|()| Proven(())).map_err(|error| Failure {
+        let session = self.session;
+        check().map(|()| Proven { session }).map_err(|error| Failure {
             step: Step::Proofs,
             error,
             frame: Some(self.frame),
@@ -279,6 +283,7 @@ impl RecordVerifier {
                         proof: chunk.proof,
                         chunk: chunk.index,
                         frame: number,
+                        session: self.claims.session,
                     }))
                 }
                 _ => {
@@ -374,10 +379,9 @@ impl RecordVerifier {
         Ok(())
     }
 
-    /// Counts a proof in.
+    /// Counts a proof in. One of another record counts for nothing: then [`Self::finish`] misses it.
     pub fn settle(&mut self, proven: Proven) {
-        let Proven(()) = proven;
-        self.proofs_in += 1;
+        self.proofs_in += u64::from(proven.session == self.claims.session);
     }
 
     /// Ends a record that was read to its end.
@@ -470,7 +474,14 @@ impl Claims {
                 .as_ref()
                 .is_some_and(|(_, c)| c.status == Status::Complete)
         };
-        match closings(self) == closings(other) {
+        let (ours, theirs) = (closings(self), closings(other));
+        // One author, two closings: that is not two views of an abort, it is two stories.
+        let two_stories = |a: Option<Hex<32>>, b: Option<Hex<32>>| a.is_some() && b.is_some() && a != b;
+        if two_stories(ours.0, theirs.0) || two_stories(ours.1, theirs.1) {
+            return Some(false);
+        }
+        let chunks = |c: &Self| (c.set_commitment, c.evaluations);
+        match ours == theirs && chunks(self) == chunks(other) {
             true => Some(true),
             false if complete(self) || complete(other) => Some(false),
             false => None,

@@ -78,12 +78,21 @@ fn a_receivers_closing_that_disagrees_is_refused() {
         changed_receiver_closing(true, too_many),
         mismatch("outcome")
     );
-    // Of a commitment nobody can tell before it is opened; times are claims.
+    // Of a commitment nobody can tell before it is opened; times only have to go forward.
     assert_eq!(
         changed(|c| c.outcome.as_mut().unwrap().commitment = Hex([9; 32])),
         Ok(())
     );
-    assert_eq!(changed(|c| c.closed_ms = int(0)), Ok(()));
+    assert_eq!(changed(|c| c.closed_ms = int(NOW + 1)), Ok(()));
+    assert_eq!(changed(|c| c.closed_ms = int(NOW - 1)), mismatch("closed_ms"));
+    assert_eq!(changed(|c| c.last_chunk_ms = Some(int(NOW - 1))), mismatch("chunk times"));
+    assert_eq!(changed(|c| c.last_chunk_ms = Some(int(NOW + 1))), mismatch("chunk times"));
+    // Who had every evaluation cannot call it aborted, to keep the outcome to itself.
+    let aborts = |c: &mut ReceiverClosing| {
+        c.status = Status::Aborted;
+        c.outcome = None;
+    };
+    assert_eq!(changed(aborts), mismatch("status"));
 }
 
 #[test]

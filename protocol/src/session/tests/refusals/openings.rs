@@ -57,6 +57,16 @@ fn a_grant_that_differs_from_the_request_is_refused() {
         changed_grant(|g| g.collection = name("other")),
         mismatch("collection")
     );
+    // Dated well before the request; tags too short for the sizes.
+    assert_eq!(
+        changed_grant(|g| g.granted_ms = int(NOW - 30_001)),
+        mismatch("granted_ms")
+    );
+    assert_eq!(changed_grant(|g| g.granted_ms = int(NOW - 30_000)), Ok(()));
+    assert_eq!(
+        changed_grant(|g| g.snapshot.tag_bytes = int(5)),
+        mismatch("tag_bytes")
+    );
     assert_eq!(changed_grant(|g| g.mode = Mode::Count), mismatch("mode"));
     assert_eq!(
         changed_grant(|g| g.profile.tables = Hex([9; 32])),
