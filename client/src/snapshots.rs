@@ -4,7 +4,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{BufReader, BufWriter, Seek, SeekFrom, Write},
     os::unix::fs::{FileExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use tallystick_agency::{
@@ -136,6 +136,28 @@ fn io(action: &'static str, path: &Path, source: std::io::Error) -> Failure {
     io_error(action, path, source).into()
 }
 
+/// The snapshot of this digest from the cache, if it is there and verifies. A damaged one is
+/// removed: it can be fetched again.
+pub(crate) async fn cached(
+    cache: &Path,
+    digest: Hex<32>,
+    publisher: VerifyKey,
+) -> Option<CachedSnapshot> {
+    let path = cache.join(format!("{digest}.snapshot"));
+    if !path.exists() {
+        return None;
+    }
+    let opening = path.clone();
+    match blocking(move || CachedSnapshot::open(&opening, &publisher)).await {
+        Ok(snapshot) if snapshot.verified().digest() == digest => Some(snapshot),
+        _ => {
+            // If it cannot be removed, fetching says so.
+            let _ = std::fs::remove_file(&path);
+            None
+        }
+    }
+}
+
 /// Gives the snapshot of this digest from the cache, or fetches it. A fetch that was cut short goes
 /// on where it stopped; what does not verify in the end is thrown away.
 pub(crate) async fn get(
@@ -145,18 +167,13 @@ pub(crate) async fn get(
     progress: &Progress,
 ) -> Outcome<CachedSnapshot> {
     let publisher = VerifyKey(connected.peer.signing_key);
-    let path = cache.join(format!("{digest}.snapshot"));
-    let open = |path: PathBuf| blocking(move || CachedSnapshot::open(&path, &publisher));
-    if path.exists() {
-        match open(path.clone()).await {
-            Ok(snapshot) if snapshot.verified().digest() == digest => return Ok(snapshot),
-            // A damaged cache is no reason to stop: it is fetched again.
-            _ => std::fs::remove_file(&path).map_err(|e| io("remove", &path, e))?,
-        }
+    if let Some(snapshot) = cached(cache, digest, publisher).await {
+        return Ok(snapshot);
     }
     let part = cache.join(format!("{digest}.part"));
     fetch(&part, connected, digest, progress).await?;
-    let snapshot = match open(part.clone()).await {
+    let fetched = part.clone();
+    let snapshot = match blocking(move || CachedSnapshot::open(&fetched, &publisher)).await {
         Ok(snapshot) if snapshot.verified().digest() == digest => snapshot,
         other => {
             std::fs::remove_file(&part).map_err(|e| io("remove", &part, e))?;
@@ -171,6 +188,7 @@ pub(crate) async fn get(
             });
         }
     };
+    let path = cache.join(format!("{digest}.snapshot"));
     std::fs::rename(&part, &path).map_err(|e| io("rename to", &path, e))?;
     sync_dir(cache)?;
     Ok(snapshot)

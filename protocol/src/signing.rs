@@ -58,6 +58,12 @@ impl std::fmt::Debug for VerifyKey {
     }
 }
 
+impl From<[u8; 32]> for VerifyKey {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
 impl From<Hex<32>> for VerifyKey {
     fn from(hex: Hex<32>) -> Self {
         Self(hex.0)

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use clap::Args;
 use serde::Serialize;
 use tallystick_agency::{
-    exit::{Exit, Outcome},
+    exit::{Exit, Failure, Outcome},
     process,
     report::{self, Report},
 };
@@ -142,6 +142,7 @@ struct Matched {
     resumed: bool,
     hits: u64,
     elements_matched: u64,
+    spoiled_labels: u64,
     ours: Ours,
     theirs: Theirs,
     charged: Vec<Charge>,
@@ -224,6 +225,7 @@ impl Matched {
             resumed: done.resumed,
             hits: done.hits,
             elements_matched: done.matched,
+            spoiled_labels: done.spoiled,
             ours: Ours {
                 rows: done.tally.rows,
                 keys: done.tally.keys,
@@ -280,6 +282,17 @@ pub(crate) fn run(context: &Context, args: &MatchArgs) -> Outcome<Exit> {
             }
         }
         _ => report::print(PROGRAM, context.json, &matched)?,
+    }
+    if matched.spoiled_labels > 0 {
+        return Err(Failure::new(
+            Exit::PeerFault,
+            "bad-label",
+            format!(
+                "{} labels do not open: the peer's snapshot is spoiled",
+                matched.spoiled_labels
+            ),
+            "the matches are right and were written, with those labels empty; tell the peer",
+        ));
     }
     Ok(Exit::Done)
 }

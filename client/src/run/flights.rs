@@ -1,0 +1,125 @@
+//! The frames of a session: live from the peer, or from the own closed record.
+
+use std::{collections::VecDeque, fs::File, io::BufReader, path::Path};
+
+use tallystick_agency::{
+    AgencyError,
+    exit::{Exit, Failure, Outcome},
+};
+use tallystick_protocol::frame::{Frame, FrameReader};
+use tallystick_wire::Envelope;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use crate::{
+    connect::Connected,
+    error::{bug, from_status},
+};
+
+/// Where frames go and come from.
+pub(super) enum Flights {
+    /// A peer.
+    Live {
+        out: mpsc::Sender<Envelope>,
+        inbound: Streaming<Envelope>,
+    },
+    /// A record: what is sent must be what was sent, and what was answered then is the answer.
+    Stored {
+        reader: FrameReader<BufReader<File>>,
+        asked: VecDeque<Frame>,
+    },
+}
+
+impl Flights {
+    /// Opens a session with a peer; the request is the first frame.
+    pub(super) async fn open(connected: &mut Connected, request: Frame) -> Outcome<Self> {
+        let (out, outbound) = mpsc::channel::<Envelope>(4);
+        let first = out.send(request.into()).await;
+        first.map_err(|_| bug("the stream ended before it began"))?;
+        let call = connected
+            .client
+            .session(ReceiverStream::new(outbound))
+            .await;
+        let inbound = call
+            .map_err(|status| from_status(&status, ""))?
+            .into_inner();
+        Ok(Self::Live { out, inbound })
+    }
+
+    /// Opens the closed record of a session, and gives its request and grant.
+    pub(super) fn replay(path: &Path) -> Outcome<(Self, Frame, Frame)> {
+        let file = File::open(path).map_err(|source| {
+            Failure::from(AgencyError::Io {
+                action: "open",
+                path: path.to_owned(),
+                source,
+            })
+        })?;
+        let mut reader = FrameReader::new(BufReader::new(file));
+        let _header = stored(&mut reader)?;
+        let (request, grant) = (stored(&mut reader)?, stored(&mut reader)?);
+        Ok((
+            Self::Stored {
+                reader,
+                asked: VecDeque::new(),
+            },
+            request,
+            grant,
+        ))
+    }
+
+    /// Sends a frame. That the peer is gone is said by [`Self::next`], with its reason.
+    pub(super) async fn send(&mut self, frame: Frame) {
+        match self {
+            Self::Live { out, .. } => {
+                let _ = out.send(frame.into()).await;
+            }
+            Self::Stored { asked, .. } => asked.push_back(frame),
+        }
+    }
+
+    /// The next frame of the other side. `charged` says what was charged should it not come.
+    /// Cancel-safe.
+    pub(super) async fn next(&mut self, charged: &str) -> Outcome<Frame> {
+        match self {
+            Self::Live { inbound, .. } => live(inbound, charged).await,
+            Self::Stored { reader, asked } => {
+                if let Some(asked) = asked.pop_front()
+                    && stored(reader)? != asked
+                {
+                    return Err(bug("the same seed gave another chunk than in the record"));
+                }
+                stored(reader)
+            }
+        }
+    }
+}
+
+fn stored(reader: &mut FrameReader<BufReader<File>>) -> Outcome<Frame> {
+    match reader.next_frame() {
+        Ok(Some(frame)) => Ok(frame),
+        _ => Err(Failure::new(
+            Exit::Verification,
+            "record-damaged",
+            "the own record of this session is damaged",
+            "move it away; the same command then starts a new session, which is charged",
+        )),
+    }
+}
+
+async fn live(inbound: &mut Streaming<Envelope>, charged: &str) -> Outcome<Frame> {
+    match inbound
+        .message()
+        .await
+        .map_err(|status| from_status(&status, charged))?
+    {
+        Some(envelope) => Ok(Frame::try_from(envelope).map_err(AgencyError::from)?),
+        None => Err(Failure::new(
+            Exit::Network,
+            "network",
+            format!("the peer ended the session early ({charged})"),
+            "run the same command again to go on where it stopped",
+        )),
+    }
+}

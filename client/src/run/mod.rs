@@ -1,0 +1,553 @@
+//! A receiver's run: count, fetch the snapshot, ask, blind and send, verify and look up, close,
+//! write.
+//!
+//! ```text
+//! request   what is asked, on which grounds; a run that was interrupted is taken up
+//! flights   the frames of a session: live, or from the own closed record
+//! pipeline  chunks on their way out and back
+//! output    labels opened, matches written
+//! ```
+//!
+//! Chunks go out while answers come in. What is kept of a chunk until its answer is bounded by the
+//! window of the grant; what is kept after is a few bytes a hit. **No label is opened before the
+//! session is closed**: else a sender who spoils one label would see, from a closing that does not
+//! come or comes late, that this one matched. If the output then fails (a full disk), the same
+//! command writes it from the own record, without the peer and without a charge.
+
+mod flights;
+mod output;
+mod pipeline;
+mod request;
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use tallystick_agency::{
+    AgencyError, clock,
+    exit::{Exit, Failure, Outcome},
+    home::Home,
+    peers::int,
+    records::{RecordFile, closed_path},
+    store::{Peer, RecordEntry, Role, Store},
+};
+use tallystick_protocol::{
+    error::Error,
+    frame::Frame,
+    group,
+    session::{Answer, Asking, Closed, Finish, Matching},
+    snapshot::LabelContext,
+    statements::{Charge, Hex, Line, Name, SenderClosing, SessionClass, open},
+};
+use tallystick_tables::{Mapping, MatchWriter, Tally};
+
+use self::{flights::Flights, output::LabelOpener, pipeline::Pipeline, request::Taken};
+use crate::{
+    collections::catalogue,
+    connect::{Connected, connect},
+    error::bug,
+    input::Plan,
+    progress::Progress,
+    snapshots::{self, CachedSnapshot, blocking},
+};
+
+/// What to ask, of whom, on which grounds.
+#[derive(Debug)]
+pub struct MatchOptions {
+    /// The peer.
+    pub peer: String,
+    /// Overrides the address in its manifest.
+    pub address: Option<String>,
+    /// The collection.
+    pub collection: Name,
+    /// The own table.
+    pub input: PathBuf,
+    /// How it is read.
+    pub mapping: Mapping,
+    /// Where matches go; standard output when `None`.
+    pub out: Option<PathBuf>,
+    /// Whether an existing output may be replaced.
+    pub force: bool,
+    /// Whether rows go to standard output when there is no `out`.
+    pub rows_to_stdout: bool,
+    /// Grounds.
+    pub grounds: Grounds,
+    /// No progress.
+    pub quiet: bool,
+}
+
+/// The grounds of a request, as a person states them. Case and persons enter the record as salted
+/// commitments only.
+#[derive(Debug, Default)]
+pub struct Grounds {
+    /// Class of the session.
+    pub class: Option<SessionClass>,
+    /// Purpose.
+    pub purpose: Option<Line>,
+    /// Legal basis.
+    pub legal_basis: Option<Line>,
+    /// Category of offence.
+    pub offence_category: Option<Line>,
+    /// Category of person.
+    pub subject_category: Option<Line>,
+    /// Reference of the impact assessment.
+    pub dpia: Option<Line>,
+    /// Handling code.
+    pub handling_code: Option<Line>,
+    /// Source code.
+    pub source_code: Option<Line>,
+    /// Case reference.
+    pub case: Option<String>,
+    /// Who runs it.
+    pub runner: Option<String>,
+    /// Who ordered it.
+    pub orderer: Option<String>,
+    /// Who approved it.
+    pub approver: Option<String>,
+}
+
+/// What a run did.
+#[derive(Debug)]
+pub struct MatchReport {
+    /// Session id.
+    pub session: Hex<16>,
+    /// The peer.
+    pub peer: String,
+    /// The collection.
+    pub collection: Name,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Whether an interrupted session was taken up again.
+    pub resumed: bool,
+    /// What became of the own rows.
+    pub tally: Tally,
+    /// Distinct own elements.
+    pub elements: u64,
+    /// Elements sent, padding included.
+    pub padded: u64,
+    /// Tags of the peer's snapshot, padding included.
+    pub their_elements: u64,
+    /// Own elements that matched.
+    pub matched: u64,
+    /// Lines written.
+    pub hits: u64,
+    /// What the sender's closing charges.
+    pub charged: Vec<Charge>,
+    /// The closed record.
+    pub record: PathBuf,
+    /// Digest of the snapshot.
+    pub snapshot: Hex<32>,
+    /// Bytes sent on the TCP stream.
+    pub sent: u64,
+    /// Bytes received on the TCP stream.
+    pub received: u64,
+    /// Seconds of the session alone, from the request to the closing.
+    pub session_seconds: f64,
+    /// Seconds of all of it.
+    pub total_seconds: f64,
+    /// Hits whose label does not open: the peer's snapshot is not what its header says.
+    pub spoiled: u64,
+    /// Name of the kernel.
+    pub kernel: &'static str,
+}
+
+/// Runs a match.
+///
+/// # Errors
+/// A [`Failure`] with its exit code; nothing is written to the output then.
+pub async fn run(home: &Home, options: MatchOptions) -> Outcome<MatchReport> {
+    let started = Instant::now();
+    let store = home.store().await?;
+    let runner = Runner {
+        home,
+        store: &store,
+        options: &options,
+        started,
+    };
+    let result = runner.run().await;
+    store.close().await;
+    result
+}
+
+struct Runner<'a> {
+    home: &'a Home,
+    store: &'a dyn Store,
+    options: &'a MatchOptions,
+    started: Instant,
+}
+
+/// A session whose every proof was verified and which both sides have closed.
+struct Settled {
+    grant_epoch: u64,
+    padded: u64,
+    hits: pipeline::Hits,
+    charged: Vec<Charge>,
+    record: PathBuf,
+    session_seconds: f64,
+    traffic: (u64, u64),
+}
+
+impl Runner<'_> {
+    async fn run(&self) -> Outcome<MatchReport> {
+        let options = self.options;
+        let plan = self.plan().await?;
+        // Refuses an output that exists before anything is asked or charged.
+        drop(self.writer(&plan, &[])?);
+        let peer = self.store.peer(&options.peer).await?;
+        let taken = match &peer {
+            Some(peer) => self.taken(&plan, peer).await?,
+            None => None,
+        };
+        if let (Some(peer), Some(taken)) = (&peer, &taken)
+            && taken.closed_record.is_some()
+        {
+            return self.again(plan, peer, taken).await;
+        }
+        let mut connected = connect(
+            self.home,
+            self.store,
+            &options.peer,
+            options.address.as_deref(),
+        )
+        .await?;
+        let snapshot = self.offered(&plan, &mut connected).await?;
+        let resumed = taken.is_some();
+        let taken = match taken {
+            Some(taken) => taken,
+            None => self.begin(&plan, &connected.peer).await?,
+        };
+        let session = taken.asking.request().session;
+        let (settled, snapshot) = self
+            .session(&plan, connected, snapshot, taken, resumed)
+            .await?;
+        self.conclude(plan, session, snapshot, settled, resumed)
+            .await
+    }
+
+    /// The snapshot that the peer's catalogue names, once it is sure that the peer can be asked.
+    async fn offered(&self, plan: &Plan, connected: &mut Connected) -> Outcome<CachedSnapshot> {
+        let options = self.options;
+        let collections = catalogue(self.home, connected).await?.collections;
+        let entry = collections
+            .into_iter()
+            .find(|entry| entry.collection == options.collection);
+        let entry = entry.ok_or_else(|| {
+            Failure::new(
+                Exit::Refused,
+                "not-available",
+                format!(
+                    "{} offers no collection {}",
+                    options.peer, options.collection
+                ),
+                "see `tally collections --peer` for what it offers this agency",
+            )
+        })?;
+        for type_name in plan.distinct.keys() {
+            if !entry.keys.iter().any(|key| key.type_name == *type_name) {
+                return Err(Failure::new(
+                    Exit::Refused,
+                    "type-not-offered",
+                    format!(
+                        "{} has no identifiers of type {type_name}",
+                        options.collection
+                    ),
+                    "drop that --key, or ask the peer to publish the type",
+                ));
+            }
+        }
+        self.snapshot(connected, entry.snapshot).await
+    }
+
+    async fn snapshot(
+        &self,
+        connected: &mut Connected,
+        digest: Hex<32>,
+    ) -> Outcome<CachedSnapshot> {
+        let bar = Progress::new("snapshot", 0, "bytes", self.options.quiet);
+        let cache = self.home.snapshot_cache_dir();
+        let snapshot = snapshots::get(&cache, connected, digest, &bar).await?;
+        bar.finish();
+        Ok(snapshot)
+    }
+
+    async fn plan(&self) -> Outcome<Arc<Plan>> {
+        let size = std::fs::metadata(&self.options.input).map_or(0, |meta| meta.len());
+        let bar = Progress::new("reading", size, "bytes", self.options.quiet);
+        let (input, mapping) = (self.options.input.clone(), self.options.mapping.clone());
+        let plan = blocking(move || Plan::make(&input, &mapping, &bar)).await?;
+        if plan.tally.rejected_total() > 0 {
+            tracing::warn!(
+                rejected = plan.tally.rejected_total(),
+                "some keys were rejected and are not asked; the report counts them by reason"
+            );
+        }
+        Ok(Arc::new(plan))
+    }
+
+    fn writer(&self, plan: &Plan, their_columns: &[String]) -> Outcome<MatchWriter> {
+        let header = plan.source.header();
+        let writer = match &self.options.out {
+            Some(path) => MatchWriter::to_file(path, self.options.force, header, their_columns),
+            None => {
+                let stream: Box<dyn std::io::Write + Send> = match self.options.rows_to_stdout {
+                    true => Box::new(std::io::stdout()),
+                    false => Box::new(std::io::sink()),
+                };
+                MatchWriter::to_stream(stream, "standard output", header, their_columns)
+            }
+        };
+        Ok(writer.map_err(AgencyError::from)?)
+    }
+
+    /// Asks, sends, verifies, closes.
+    async fn session(
+        &self,
+        plan: &Arc<Plan>,
+        mut connected: Connected,
+        snapshot: CachedSnapshot,
+        taken: Taken,
+        resumed: bool,
+    ) -> Outcome<(Settled, Arc<CachedSnapshot>)> {
+        let started = Instant::now();
+        let Taken { asking, seed, .. } = taken;
+        let session = asking.request().session;
+        let request = asking.frame().clone();
+        let mut flights = Flights::open(&mut connected, request.clone()).await?;
+        let answer = flights.next("nothing was charged").await?;
+        let granted_at = clock::now_ms();
+        let matching = self.granted(asking, &request, answer.clone()).await?;
+        if !resumed {
+            self.check_clock(&matching, granted_at)?;
+        }
+        let snapshot = Arc::new(self.agree(&matching, snapshot, &mut connected).await?);
+        let mut record = RecordFile::create(&self.home.records_dir(), session)?;
+        record.append(&request)?;
+        record.append(&answer)?;
+        let grant_epoch = matching.agreement().grant().epoch.get();
+        let padded = matching.agreement().request().elements();
+        let bar = Progress::new("matching", padded, "elements", self.options.quiet);
+        let pipeline = Pipeline::new(self.home, &snapshot, Some(record), &bar, grant_epoch)?;
+        let done = pipeline.run(matching, plan, seed, &mut flights).await?;
+        bar.finish();
+
+        let matches = done.hits.len() as u64;
+        let now = int(clock::now_ms())?.get();
+        let closing = done
+            .matching
+            .close(Finish::Complete { matches }, done.times, now)
+            .map_err(AgencyError::from)?;
+        flights.send(closing.frame().clone()).await;
+        let frame = flights.next("the session was charged").await?;
+        let Closed {
+            receiver,
+            sender,
+            charged,
+            ..
+        } = closing.settle(frame).map_err(AgencyError::from)?;
+        let mut record = done.record.ok_or_else(|| bug("a run without a record"))?;
+        record.append(&receiver)?;
+        record.append(&sender)?;
+        let record = self.keep(record, &session).await?;
+        let settled = Settled {
+            grant_epoch,
+            padded,
+            hits: done.hits,
+            charged,
+            record,
+            session_seconds: started.elapsed().as_secs_f64(),
+            traffic: (connected.traffic.sent(), connected.traffic.received()),
+        };
+        Ok((settled, snapshot))
+    }
+
+    /// Takes the answer to a request. A refusal is recorded and ends the run.
+    async fn granted(&self, asking: Asking, request: &Frame, answer: Frame) -> Outcome<Matching> {
+        let session = asking.request().session;
+        match asking.answer(answer).map_err(AgencyError::from)? {
+            Answer::Granted(matching) => Ok(*matching),
+            Answer::Refused { refusal, frame, .. } => {
+                self.store.finish_run(&session.0, clock::now_ms()).await?;
+                let mut record = RecordFile::create(&self.home.records_dir(), session)?;
+                record.append(request)?;
+                record.append(&frame)?;
+                self.keep(record, &session).await?;
+                let detail = refusal.detail.map_or(String::new(), |d| format!(": {d}"));
+                Err(Failure::new(
+                    Exit::Refused,
+                    refusal.code.name(),
+                    format!(
+                        "{} refused ({}){detail}",
+                        self.options.peer,
+                        refusal.code.name()
+                    ),
+                    format!("nothing was charged; the refusal is in records/{session}.tally"),
+                ))
+            }
+        }
+    }
+
+    /// Writes the output of a session that was closed before, from the own record: without the
+    /// peer, without a charge.
+    async fn again(&self, plan: Arc<Plan>, peer: &Peer, taken: &Taken) -> Outcome<MatchReport> {
+        let session = taken.asking.request().session;
+        let path = closed_path(&self.home.records_dir(), &session);
+        let (mut flights, request, answer) = Flights::replay(&path)?;
+        if request != *taken.asking.frame() {
+            return Err(bug("a record of another request"));
+        }
+        let key = Arc::new(self.home.signing_key()?.into());
+        let asking = Asking::resume(group::reference(), request, key, taken.seed())
+            .map_err(AgencyError::from)?;
+        let Answer::Granted(matching) = asking.answer(answer).map_err(AgencyError::from)? else {
+            return Err(bug("a refused session that is not over"));
+        };
+        let digest = matching.agreement().grant().snapshot.digest;
+        let publisher = peer.signing_key.into();
+        let cache = self.home.snapshot_cache_dir();
+        let snapshot = match snapshots::cached(&cache, digest, publisher).await {
+            Some(snapshot) => snapshot,
+            None => {
+                let address = self.options.address.as_deref();
+                let mut connected =
+                    connect(self.home, self.store, &self.options.peer, address).await?;
+                self.snapshot(&mut connected, digest).await?
+            }
+        };
+        let snapshot = Arc::new(snapshot);
+        let grant_epoch = matching.agreement().grant().epoch.get();
+        let padded = matching.agreement().request().elements();
+        let bar = Progress::new("again", padded, "elements", self.options.quiet);
+        let pipeline = Pipeline::new(self.home, &snapshot, None, &bar, grant_epoch)?;
+        let seed = Arc::new(taken.seed());
+        let done = pipeline.run(*matching, &plan, seed, &mut flights).await?;
+        bar.finish();
+        let (_receiver, sender) = (flights.next("").await?, flights.next("").await?);
+        let closing: SenderClosing =
+            open(&sender, &peer.signing_key.into()).map_err(AgencyError::from)?;
+        let settled = Settled {
+            grant_epoch,
+            padded,
+            hits: done.hits,
+            charged: closing.charged,
+            record: path,
+            session_seconds: 0.0,
+            traffic: (0, 0),
+        };
+        self.conclude(plan, session, snapshot, settled, true).await
+    }
+
+    /// Opens labels, writes the matches, forgets the run.
+    async fn conclude(
+        &self,
+        plan: Arc<Plan>,
+        session: Hex<16>,
+        snapshot: Arc<CachedSnapshot>,
+        settled: Settled,
+        resumed: bool,
+    ) -> Outcome<MatchReport> {
+        let preamble = snapshot.verified().preamble().clone();
+        let columns: Vec<String> = preamble
+            .label_columns
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let writer = self.writer(&plan, &columns)?;
+        let context = LabelContext::new(&self.options.collection, settled.grant_epoch);
+        let labels = LabelOpener::new(Arc::clone(&snapshot), context, columns.len());
+        let matched = settled.hits.len() as u64;
+        let (again, hits) = (Arc::clone(&plan), settled.hits);
+        let (writer, spoiled) =
+            blocking(move || output::write_hits(&again, &labels, &hits, writer)).await?;
+        let written = writer.finish().map_err(AgencyError::from)?;
+        self.store.finish_run(&session.0, clock::now_ms()).await?;
+        let (sent, received) = settled.traffic;
+        Ok(MatchReport {
+            session,
+            peer: self.options.peer.clone(),
+            collection: self.options.collection.clone(),
+            epoch: settled.grant_epoch,
+            resumed,
+            tally: plan.tally.clone(),
+            elements: plan.elements(),
+            padded: settled.padded,
+            their_elements: preamble.elements.get(),
+            matched,
+            hits: written.lines,
+            charged: settled.charged,
+            record: settled.record,
+            snapshot: snapshot.verified().digest(),
+            sent,
+            received,
+            session_seconds: settled.session_seconds,
+            total_seconds: self.started.elapsed().as_secs_f64(),
+            spoiled,
+            kernel: group::reference().name(),
+        })
+    }
+
+    /// The clock rule of the wire (PROTOCOL 3.2).
+    fn check_clock(&self, matching: &Matching, now: i64) -> Outcome<()> {
+        let policy = &self.home.config().policy;
+        let granted = i64::try_from(matching.agreement().grant().granted_ms.get());
+        let skew = (now - granted.unwrap_or(i64::MAX)).saturating_abs();
+        if skew > i64::from(policy.clock_skew_refuse_seconds) * 1000 {
+            return Err(Failure::new(
+                Exit::Refused,
+                "clock-skew",
+                format!("the peer's clock differs by {} s", skew / 1000),
+                "set the clocks (NTP) on both sides; nothing was charged",
+            ));
+        }
+        if skew > i64::from(policy.clock_skew_warn_seconds) * 1000 {
+            tracing::warn!(milliseconds = skew, "the peer's clock differs from ours");
+        }
+        Ok(())
+    }
+
+    /// The snapshot of the grant, which must agree with the grant in all that both state.
+    async fn agree(
+        &self,
+        matching: &Matching,
+        snapshot: CachedSnapshot,
+        connected: &mut Connected,
+    ) -> Outcome<CachedSnapshot> {
+        let grant = matching.agreement().grant();
+        let snapshot = match snapshot.verified().digest() == grant.snapshot.digest {
+            true => snapshot,
+            // Published anew between catalogue and grant.
+            false => self.snapshot(connected, grant.snapshot.digest).await?,
+        };
+        let preamble = snapshot.verified().preamble();
+        let agree = |field, same: bool| match same {
+            true => Ok(()),
+            false => Err(AgencyError::from(Error::Mismatch {
+                what: "snapshot",
+                field,
+            })),
+        };
+        agree("collection", preamble.collection == grant.collection)?;
+        agree("epoch", preamble.epoch == grant.epoch)?;
+        agree("mode", preamble.mode == grant.mode)?;
+        agree("profile", preamble.profile == grant.profile)?;
+        agree("tag_bytes", preamble.tag_bytes == grant.snapshot.tag_bytes)?;
+        agree("elements", preamble.elements == grant.snapshot.elements)?;
+        agree(
+            "keys",
+            grant.keys.iter().all(|key| preamble.keys.contains(key)),
+        )?;
+        Ok(snapshot)
+    }
+
+    /// Closes a record and notes it.
+    async fn keep(&self, record: RecordFile, session: &Hex<16>) -> Outcome<PathBuf> {
+        let closed = record.close()?;
+        let entry = RecordEntry {
+            session: session.0,
+            role: Role::Receiver,
+            peer: self.options.peer.clone(),
+            path: format!("records/{session}.tally"),
+            digest: closed.digest,
+            closed_ms: clock::now_ms(),
+        };
+        self.store.add_record(&entry).await?;
+        Ok(closed.path)
+    }
+}

@@ -1,0 +1,95 @@
+//! Labels opened, matches written: after the session is closed.
+
+use std::sync::Arc;
+
+use tallystick_agency::{AgencyError, exit::Outcome};
+use tallystick_protocol::snapshot::LabelContext;
+use tallystick_tables::{LabelRecords, MatchWriter, RowHit, Tally};
+
+use super::pipeline::{Hit, Hits};
+use crate::{
+    input::{Plan, id_of},
+    snapshots::CachedSnapshot,
+};
+
+/// Opens labels where they lie.
+pub(super) struct LabelOpener {
+    snapshot: Arc<CachedSnapshot>,
+    context: LabelContext,
+    columns: usize,
+}
+
+impl LabelOpener {
+    pub(super) fn new(
+        snapshot: Arc<CachedSnapshot>,
+        context: LabelContext,
+        columns: usize,
+    ) -> Self {
+        Self {
+            snapshot,
+            context,
+            columns,
+        }
+    }
+
+    /// The records behind a hit, none where the collection has no labels; `None` for a label that
+    /// does not open or holds something else than its header says.
+    fn open(&self, hit: &Hit) -> Outcome<Option<Vec<Vec<String>>>> {
+        let Some(key) = &hit.key else {
+            return Ok(Some(Vec::new()));
+        };
+        let (tag, sealed) = self.snapshot.entry(hit.place)?;
+        let Ok(label) = key.open(&sealed, &self.context, &tag) else {
+            return Ok(None);
+        };
+        let records = LabelRecords::decode(&label, self.columns).ok();
+        Ok(records.map(|records| records.records().to_vec()))
+    }
+}
+
+/// The third pass over the table: writes the rows whose elements matched, with the labels that
+/// opened. A hit whose label is spoiled is a hit all the same: it is written with empty label
+/// columns, and counted.
+pub(super) fn write_hits(
+    plan: &Plan,
+    labels: &LabelOpener,
+    hits: &Hits,
+    mut writer: MatchWriter,
+) -> Outcome<(MatchWriter, u64)> {
+    let mut tally = Tally::default();
+    let mut spoiled = 0;
+    let mut rows = plan.source.rows().map_err(AgencyError::from)?;
+    while let Some(row) = rows.next_row().map_err(AgencyError::from)? {
+        let keys = plan.extractor.keys(&row, &mut tally);
+        let mut found = Vec::new();
+        for key in &keys {
+            if let Some(hit) = hits.get(&id_of(&key.normalised.element)) {
+                let records = labels.open(hit)?.unwrap_or_else(|| {
+                    spoiled += 1;
+                    vec![vec![String::new(); labels.columns]]
+                });
+                found.push((key, records));
+            }
+        }
+        if found.is_empty() {
+            continue;
+        }
+        let row_hits: Vec<RowHit<'_>> = found
+            .iter()
+            .map(|(key, records)| RowHit {
+                ty: key.ty,
+                rule: key.rule,
+                key_text: &key.normalised.key_text,
+                records,
+            })
+            .collect();
+        writer
+            .write_row(&row, &row_hits)
+            .map_err(AgencyError::from)?;
+    }
+    let digest = rows.finish().map_err(AgencyError::from)?;
+    plan.source
+        .verify_same(&plan.digest, &digest)
+        .map_err(AgencyError::from)?;
+    Ok((writer, spoiled))
+}
