@@ -104,16 +104,6 @@ impl Home {
             let _ = staging.keep();
             sync_dir(place)?;
         }
-        if generated {
-            let file = dir.join(PASSPHRASE_FILE);
-            eprintln!(
-                "warning: no passphrase was given, so one was generated into {}.\n\
-                 warning: keys and passphrase now lie on one disk: whoever copies this folder has the keys.\n\
-                 warning: move the file elsewhere and set passphrase_file in {}.",
-                file.display(),
-                dir.join(config::FILE_NAME).display()
-            );
-        }
         Self::open_with(dir, &passphrase)
     }
 
@@ -150,6 +140,14 @@ impl Home {
     /// The folder.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The passphrase file that [`Self::init`] generated because no passphrase was given: keys and
+    /// passphrase lie on one disk then, and whoever copies the folder has the keys.
+    pub fn generated_passphrase_file(&self) -> Option<PathBuf> {
+        let file = self.config.passphrase_file.as_ref();
+        file.filter(|file| file.as_os_str() == PASSPHRASE_FILE)
+            .map(|file| self.dir.join(file))
     }
 
     /// The configuration as it was when the home was opened.

@@ -59,7 +59,7 @@ fn unwritable(error: impl std::fmt::Display) -> Failure {
 }
 
 /// A table of names and values.
-pub fn facts<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> String {
+pub fn facts<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> Table {
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
@@ -67,18 +67,35 @@ pub fn facts<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> String {
     for (name, value) in rows {
         table.add_row([name, &value]);
     }
-    table.trim_fmt()
+    table
 }
 
-/// A table with a header.
-pub fn list(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+/// A table with a header, still empty.
+pub fn list(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_preset(presets::UTF8_HORIZONTAL_ONLY)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(header);
-    table.add_rows(rows);
-    table.trim_fmt()
+    table
+}
+
+/// `-` for nothing.
+#[must_use]
+pub fn or_dash(text: Option<&str>) -> String {
+    text.unwrap_or("-").to_owned()
+}
+
+/// A fingerprint as two people read it to each other: groups of four, two lines of eight.
+#[must_use]
+pub fn grouped(hex: &str) -> String {
+    let digits: Vec<char> = hex.chars().collect();
+    let groups: Vec<String> = digits
+        .chunks(4)
+        .map(|group| group.iter().collect())
+        .collect();
+    let lines: Vec<String> = groups.chunks(8).map(|line| line.join(" ")).collect();
+    lines.join("\n")
 }
 
 /// A time for people, in UTC to the second.
@@ -89,4 +106,23 @@ pub fn moment(ms: i64) -> String {
         .ok()
         .and_then(|time| time.format(format).ok())
         .unwrap_or_else(|| format!("{ms} ms"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprints_are_grouped() {
+        let hex = "0123456789abcdef".repeat(4);
+        let line = "0123 4567 89ab cdef 0123 4567 89ab cdef";
+        assert_eq!(grouped(&hex), format!("{line}\n{line}"));
+    }
+
+    #[test]
+    fn times_are_utc() {
+        assert_eq!(moment(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(moment(1_700_000_000_000), "2023-11-14 22:13:20 UTC");
+        assert_eq!(moment(i64::MAX), format!("{} ms", i64::MAX));
+    }
 }

@@ -1,15 +1,13 @@
-//! The receiver's own table: counted once, sent once, written once, in memory that grows by a few
-//! bytes a row (one digest an element while counting, one bit a key after).
+//! The receiver's own table: counted once, sent once, written once. Memory grows by one bit a key:
+//! what must be compared to find repeated elements is spilled to disk, sealed, in partitions.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    path::Path,
-};
+use std::{collections::BTreeMap, path::Path};
 
 use sha2::{Digest, Sha256};
 use tallystick_agency::{
     AgencyError,
     exit::{Failure, Outcome},
+    spool::Spool,
 };
 use tallystick_protocol::{
     identifiers::{Element, padded_size, padding_element},
@@ -18,7 +16,7 @@ use tallystick_protocol::{
 };
 use tallystick_tables::{Extractor, FileDigest, Mapping, Source, Tally};
 
-use crate::progress::Progress;
+use crate::{error::bug, progress::Progress};
 
 /// 128 bits of SHA-256 of an element: what an element is known by inside one run. Never leaves it.
 pub(crate) type ElementId = [u8; 16];
@@ -44,49 +42,62 @@ pub(crate) struct Plan {
     first: Bits,
 }
 
-/// A growing row of bits.
-#[derive(Debug, Default)]
-struct Bits {
-    words: Vec<u64>,
-    len: usize,
-}
+/// A row of bits.
+#[derive(Debug)]
+struct Bits(Vec<u64>);
+
+/// Partitions of the spool that finds repeated elements.
+const PARTITIONS: usize = 64;
 
 impl Bits {
-    fn push(&mut self, bit: bool) {
-        if self.len.is_multiple_of(64) {
-            self.words.push(0);
-        }
-        if let Some(word) = self.words.last_mut() {
-            *word |= u64::from(bit) << (self.len % 64);
-        }
-        self.len += 1;
+    /// `len` bits, none set.
+    fn zeros(len: u64) -> Self {
+        let words = usize::try_from(len.div_ceil(64)).unwrap_or(usize::MAX);
+        Self(vec![0; words])
     }
 
-    fn get(&self, index: usize) -> bool {
-        self.words
-            .get(index / 64)
-            .is_some_and(|word| word >> (index % 64) & 1 == 1)
+    fn set(&mut self, index: u64) {
+        if let Some(word) = self.0.get_mut((index / 64) as usize) {
+            *word |= 1 << (index % 64);
+        }
+    }
+
+    fn get(&self, index: u64) -> bool {
+        let word = self.0.get((index / 64) as usize);
+        word.is_some_and(|word| word >> (index % 64) & 1 == 1)
     }
 }
 
 impl Plan {
-    /// Reads the table once: counts rows and keys, finds which elements are new.
-    pub(crate) fn make(input: &Path, mapping: &Mapping, progress: &Progress) -> Outcome<Self> {
+    /// Reads the table once: counts rows and keys, finds which elements are new. `scratch` is where
+    /// it spills to.
+    pub(crate) fn make(
+        input: &Path,
+        mapping: &Mapping,
+        scratch: &Path,
+        progress: &Progress,
+    ) -> Outcome<Self> {
         let source = Source::open(input).map_err(AgencyError::from)?;
         let extractor = Extractor::new(source.header(), mapping).map_err(AgencyError::from)?;
         let mut tally = Tally::default();
-        let mut seen: HashSet<ElementId> = HashSet::new();
-        let mut first = Bits::default();
-        let mut distinct: BTreeMap<Name, u64> = BTreeMap::new();
+        let types: Vec<Name> = mapping
+            .types()
+            .iter()
+            .map(|ty| type_name(ty.name()))
+            .collect::<Outcome<_>>()?;
+        let mut spool = Spool::create(scratch, PARTITIONS)?;
         let mut rows = source.rows().map_err(AgencyError::from)?;
         while let Some(row) = rows.next_row().map_err(AgencyError::from)? {
-            for key in extractor.keys(&row, &mut tally) {
-                let new = seen.insert(id_of(&key.normalised.element));
-                first.push(new);
-                if new {
-                    let name = type_name(key.ty.name())?;
-                    *distinct.entry(name).or_default() += 1;
-                }
+            let before = tally.keys;
+            for (ordinal, key) in (before..).zip(extractor.keys(&row, &mut tally)) {
+                let id = id_of(&key.normalised.element);
+                let ty = types.iter().position(|name| name.as_str() == key.ty.name());
+                let ty = ty.and_then(|at| u8::try_from(at).ok());
+                let ty = ty.ok_or_else(|| bug("a type outside the mapping"))?;
+                spool.push(
+                    usize::from(id[0] >> 2),
+                    &[&id, &ordinal.to_be_bytes(), &[ty]],
+                )?;
             }
             if tally.rows.is_multiple_of(4096) {
                 progress.set(rows.bytes_read());
@@ -107,6 +118,7 @@ impl Plan {
                 "check the columns of --key; nothing was asked",
             ));
         }
+        let (first, distinct) = first_places(&mut spool, tally.keys, &types)?;
         Ok(Self {
             source,
             extractor,
@@ -145,7 +157,7 @@ impl Plan {
             types.insert(name.clone(), mixer);
         }
         let mut tally = Tally::default();
-        let mut index = 0usize;
+        let mut index = 0u64;
         let mut rows = self.source.rows().map_err(AgencyError::from)?;
         while let Some(row) = rows.next_row().map_err(AgencyError::from)? {
             for key in self.extractor.keys(&row, &mut tally) {
@@ -177,13 +189,44 @@ impl Plan {
         };
         match self.source.verify_same(&self.digest, &other) {
             Err(error) => AgencyError::from(error).into(),
-            Ok(()) => crate::error::bug("a changed file was not noticed"),
+            Ok(()) => bug("a changed file was not noticed"),
         }
     }
 }
 
+/// For each distinct element the key at which it stands first, and how many there are of each
+/// type. An id covers the type, so elements of two types never have one id.
+fn first_places(
+    spool: &mut Spool,
+    keys: u64,
+    types: &[Name],
+) -> Outcome<(Bits, BTreeMap<Name, u64>)> {
+    let mut first = Bits::zeros(keys);
+    let mut distinct: BTreeMap<Name, u64> = BTreeMap::new();
+    for partition in 0..spool.partitions() {
+        let mut records = spool.read(partition)?;
+        // By id, then by ordinal: big-endian bytes compare as numbers do.
+        records.sort();
+        let mut last: Option<&[u8]> = None;
+        for record in records.iter() {
+            let (id, rest) = record.split_at(record.len().min(16));
+            let ([ordinal @ .., ty], true) = (rest, last != Some(id)) else {
+                continue;
+            };
+            last = Some(id);
+            let ordinal = ordinal.try_into().map_err(|_| bug("a spooled key"))?;
+            first.set(u64::from_be_bytes(ordinal));
+            let name = types
+                .get(usize::from(*ty))
+                .ok_or_else(|| bug("a spooled type"))?;
+            *distinct.entry(name.clone()).or_default() += 1;
+        }
+    }
+    Ok((first, distinct))
+}
+
 fn type_name(name: &str) -> Outcome<Name> {
-    name.parse().map_err(|_| crate::error::bug("a type's name"))
+    name.parse().map_err(|_| bug("a type's name"))
 }
 
 /// A chunk of one type before blinding.
@@ -309,6 +352,8 @@ impl<'a> Mixer<'a> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use tallystick_tables::KeySpec;
 
@@ -321,7 +366,13 @@ mod tests {
             KeySpec::parse("text=name").unwrap(),
         ];
         let mapping = Mapping::from_flags(keys, vec![]).unwrap();
-        let plan = Plan::make(&path, &mapping, &Progress::new("t", 0, "rows", true)).unwrap();
+        let plan = Plan::make(
+            &path,
+            &mapping,
+            dir.path(),
+            &Progress::new("t", 0, "rows", true),
+        )
+        .unwrap();
         (dir, plan)
     }
 

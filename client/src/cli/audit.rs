@@ -108,7 +108,7 @@ impl report::Report for Verified {
                     format!("{at}{}", check.detail),
                 ]
             };
-            text += &report::list(
+            text += &super::list(
                 &["check", "verdict", "detail"],
                 record.checks.iter().map(row),
             );
@@ -312,6 +312,6 @@ impl report::Report for Shown {
             }
             rows.push(("sender closed", time(closing.closed_ms.get())));
         }
-        report::facts(rows)
+        super::facts(rows)
     }
 }

@@ -167,7 +167,7 @@ impl Report for Matched {
         };
         let charged: Vec<String> = self.charged.iter().map(charge).collect();
         let resumed = if self.resumed { " (resumed)" } else { "" };
-        report::facts([
+        super::facts([
             ("session", format!("{}{resumed}", self.session)),
             (
                 "asked",

@@ -25,7 +25,7 @@ use tallystick_agency::{
     home::Home,
     keys::PassphraseInputs,
     logging::{LogFormat, init_tracing},
-    process,
+    process, report,
 };
 use tallystick_protocol::group;
 
@@ -164,7 +164,7 @@ fn dispatch(cli: &Cli) -> Outcome<Exit> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), PROGRAM, &mut script);
-            tallystick_agency::report::write_stdout(&script)?;
+            report::write_stdout(&script)?;
             Ok(Exit::Done)
         }
         Command::TrySender(args) => trial::send(context, args),
@@ -190,6 +190,18 @@ impl Context {
     fn passphrase(&self) -> PassphraseInputs {
         PassphraseInputs::from_environment(self.passphrase_file.clone())
     }
+}
+
+/// A table of names and values, as text.
+fn facts<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    report::facts(rows).trim_fmt()
+}
+
+/// A table with a header, as text.
+fn list(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = report::list(header);
+    table.add_rows(rows);
+    table.trim_fmt()
 }
 
 /// Runs async work to its end, or to the first SIGINT or SIGTERM.
@@ -232,11 +244,11 @@ struct Made {
     key: &'static str,
 }
 
-impl tallystick_agency::report::Report for Made {
+impl report::Report for Made {
     const COMMAND: &'static str = "datagen";
 
     fn text(&self) -> String {
-        tallystick_agency::report::facts([
+        facts([
             ("ours", self.ours.display().to_string()),
             ("theirs", self.theirs.display().to_string()),
             ("truth", self.truth.display().to_string()),
@@ -262,7 +274,7 @@ fn make_data(context: &Context, args: &DatagenArgs) -> Outcome<Exit> {
         truth: dir.join(datagen::TRUTH),
         key: crate::try_out::SAMPLE_KEY,
     };
-    tallystick_agency::report::print(PROGRAM, context.json, &made)?;
+    report::print(PROGRAM, context.json, &made)?;
     Ok(Exit::Done)
 }
 

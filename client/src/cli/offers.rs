@@ -54,7 +54,7 @@ impl Report for Offers {
                 report::moment(entry.published_ms.get().cast_signed()),
             ]
         };
-        report::list(
+        super::list(
             &[
                 "collection",
                 "types (budget)",

@@ -13,7 +13,7 @@ use tallystick_protocol::statements::Name;
 use tallystick_tables::Source;
 
 use super::{
-    Context, PROGRAM,
+    Context, PROGRAM, facts, list,
     matching::mebibytes,
     tables::{KeyArgs, check_profile},
 };
@@ -156,7 +156,7 @@ impl Report for Trial {
                 side.cpu_seconds
             )
         };
-        let who = report::facts([
+        let who = facts([
             (
                 "ours",
                 format!(
@@ -176,7 +176,7 @@ impl Report for Trial {
                 ),
             ),
         ]);
-        let cost = report::facts([
+        let cost = facts([
             ("ours", cost(&tried.ours)),
             (
                 "theirs",
@@ -232,8 +232,8 @@ impl Report for Trial {
         } else {
             "SEE `tally audit verify`"
         };
-        let records = report::facts(verdicts);
-        let learned = report::facts([
+        let records = facts(verdicts);
+        let learned = facts([
             (
                 "ours",
                 format!(
@@ -315,6 +315,6 @@ fn sample(matches: &Path) -> String {
         .collect();
     match rows.is_empty() {
         true => "none: nothing matched".to_owned(),
-        false => report::list(&names, rows),
+        false => list(&names, rows),
     }
 }

@@ -272,7 +272,8 @@ impl Runner<'_> {
         let size = std::fs::metadata(&self.options.input).map_or(0, |meta| meta.len());
         let bar = Progress::new("reading", size, "bytes", self.options.quiet);
         let (input, mapping) = (self.options.input.clone(), self.options.mapping.clone());
-        let plan = blocking(move || Plan::make(&input, &mapping, &bar)).await?;
+        let scratch = self.home.snapshot_cache_dir();
+        let plan = blocking(move || Plan::make(&input, &mapping, &scratch, &bar)).await?;
         if plan.tally.rejected_total() > 0 {
             tracing::warn!(
                 rejected = plan.tally.rejected_total(),

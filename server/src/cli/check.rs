@@ -5,7 +5,6 @@ use std::{
     path::Path,
 };
 
-use comfy_table::Table;
 use serde::Serialize;
 use tallystick_agency::{
     AgencyError, clock,
@@ -59,8 +58,8 @@ pub(super) struct Checks {
 impl Report for Checks {
     const COMMAND: &'static str = "check";
 
-    fn table(&self) -> Table {
-        let mut table = list(["check", "verdict", "detail", "fix"]);
+    fn text(&self) -> String {
+        let mut table = list(&["check", "verdict", "detail", "fix"]);
         for check in &self.checks {
             let verdict = match check.verdict {
                 Verdict::Ok => "ok",
@@ -74,7 +73,7 @@ impl Report for Checks {
                 or_dash(check.fix.as_deref()),
             ]);
         }
-        table
+        table.trim_fmt()
     }
 }
 

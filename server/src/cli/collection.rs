@@ -176,10 +176,9 @@ struct Rejected {
     first_lines: Vec<u64>,
 }
 
-impl Report for Done {
-    const COMMAND: &'static str = "collection-publish";
-
-    fn table(&self) -> Table {
+impl Done {
+    /// The facts, to which a command may add.
+    pub(super) fn table(&self) -> Table {
         facts([
             ("collection", self.collection.clone()),
             ("epoch", self.epoch.to_string()),
@@ -199,6 +198,14 @@ impl Report for Done {
             ("may ask", may_ask(self.allow.as_deref())),
             ("seconds", format!("{:.1}", self.seconds)),
         ])
+    }
+}
+
+impl Report for Done {
+    const COMMAND: &'static str = "collection-publish";
+
+    fn text(&self) -> String {
+        self.table().trim_fmt()
     }
 }
 
@@ -321,8 +328,8 @@ struct Entry {
 impl Report for Collections {
     const COMMAND: &'static str = "collection-list";
 
-    fn table(&self) -> Table {
-        let mut table = list([
+    fn text(&self) -> String {
+        let mut table = list(&[
             "collection",
             "epoch",
             "types",
@@ -345,7 +352,7 @@ impl Report for Collections {
                 may_ask(one.allow.as_deref()),
             ]);
         }
-        table
+        table.trim_fmt()
     }
 }
 
@@ -390,12 +397,13 @@ struct Removed {
 impl Report for Removed {
     const COMMAND: &'static str = "collection-remove";
 
-    fn table(&self) -> Table {
+    fn text(&self) -> String {
         facts([
             ("collection", self.collection.clone()),
             ("removed in epoch", self.epoch.to_string()),
             ("keys", "destroyed".to_owned()),
         ])
+        .trim_fmt()
     }
 }
 

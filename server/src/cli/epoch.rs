@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use comfy_table::Table;
 use serde::Serialize;
 use tallystick_agency::{
     collections::TableSource, exit::Outcome, publish::PublishOptions, store::Store,
@@ -44,11 +43,11 @@ struct Rotated {
 impl Report for Rotated {
     const COMMAND: &'static str = "epoch-rotate";
 
-    fn table(&self) -> Table {
+    fn text(&self) -> String {
         let mut table = self.done.table();
         let keys = format!("of epoch {} destroyed", self.previous_epoch);
         table.add_row(["old keys", &keys]);
-        table
+        table.trim_fmt()
     }
 }
 

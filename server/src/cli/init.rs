@@ -3,7 +3,6 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
-use comfy_table::Table;
 use serde::Serialize;
 use tallystick_agency::{
     exit::{Failure, Outcome},
@@ -55,7 +54,7 @@ struct Made {
 impl Report for Made {
     const COMMAND: &'static str = "init";
 
-    fn table(&self) -> Table {
+    fn text(&self) -> String {
         let certificate = match self.certificate {
             "development" => "signed by a development CA, not for real data".to_owned(),
             _ => format!("to be signed: {}", self.request),
@@ -70,6 +69,7 @@ impl Report for Made {
             ("certificate", certificate),
             ("passphrase", or_dash(self.passphrase_file.as_deref())),
         ])
+        .trim_fmt()
     }
 }
 
@@ -108,6 +108,16 @@ pub(super) fn run(context: &Context, args: &InitArgs) -> Outcome<()> {
             .map(|file| home.dir().join(file).display().to_string()),
     };
     context.print(&made)?;
+    if let Some(file) = home.generated_passphrase_file() {
+        context.hint("warning: no passphrase was given, so one was generated");
+        context.hint(
+            "warning: keys and passphrase lie on one disk: whoever copies the home has the keys",
+        );
+        context.hint(&format!(
+            "warning: move {} elsewhere and set passphrase_file in node.toml",
+            file.display()
+        ));
+    }
     context.hint("next:");
     if !args.dev_ca {
         context.hint(&format!(

@@ -6,7 +6,6 @@ use std::{
 };
 
 use clap::Subcommand;
-use comfy_table::Table;
 use serde::Serialize;
 use tallystick_agency::{
     AgencyError, clock,
@@ -66,13 +65,14 @@ struct Exported {
 impl Report for Exported {
     const COMMAND: &'static str = "peer-export";
 
-    fn table(&self) -> Table {
+    fn text(&self) -> String {
         facts([
             ("file", self.file.clone()),
             ("name", self.name.clone()),
             ("fingerprint", grouped(&self.fingerprint)),
             ("valid until", moment(self.expires_ms)),
         ])
+        .trim_fmt()
     }
 }
 
@@ -137,8 +137,8 @@ struct Entry {
 impl Report for Peers {
     const COMMAND: &'static str = "peer-list";
 
-    fn table(&self) -> Table {
-        let mut table = list([
+    fn text(&self) -> String {
+        let mut table = list(&[
             "peer",
             "state",
             "fingerprint",
@@ -156,7 +156,7 @@ impl Report for Peers {
                 peer.status.to_owned(),
             ]);
         }
-        table
+        table.trim_fmt()
     }
 }
 
@@ -199,11 +199,12 @@ struct Revoked {
 impl Report for Revoked {
     const COMMAND: &'static str = "peer-revoke";
 
-    fn table(&self) -> Table {
+    fn text(&self) -> String {
         facts([
             ("peer", self.name.clone()),
             ("revoked", moment(self.revoked_ms)),
         ])
+        .trim_fmt()
     }
 }
 

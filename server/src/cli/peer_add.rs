@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use comfy_table::Table;
 use serde::Serialize;
 use tallystick_agency::{
     clock,
@@ -54,7 +53,7 @@ struct Added {
 impl Report for Added {
     const COMMAND: &'static str = "peer-add";
 
-    fn table(&self) -> Table {
+    fn text(&self) -> String {
         let changed = match self.changed.is_empty() {
             true => self.outcome.to_owned(),
             false => format!("{}: {}", self.outcome, self.changed.join(", ")),
@@ -68,6 +67,7 @@ impl Report for Added {
             ("valid until", moment(self.expires_ms)),
             ("outcome", changed),
         ])
+        .trim_fmt()
     }
 }
 

@@ -10,7 +10,7 @@ mod schema;
 mod sessions;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sqlx::sqlite::{
@@ -61,7 +61,19 @@ impl SqliteStore {
                 .acquire_timeout(Duration::from_secs(60))
                 .connect_with(options)
         };
-        let writer = pool(1, options.clone()).await?;
+        // The change to WAL, which only a new file needs, does not wait for another program that
+        // makes it at the same moment: SQLite says `busy` at once, whatever the time limit.
+        let started = Instant::now();
+        let writer = loop {
+            match pool(1, options.clone()).await {
+                Err(sqlx::Error::Database(e))
+                    if is_busy(&*e) && started.elapsed() < BUSY_TIMEOUT =>
+                {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                writer => break writer?,
+            }
+        };
         schema::migrate(&writer).await?;
         let reader = pool(2, options).await?;
         Ok(Self { writer, reader })
@@ -71,6 +83,12 @@ impl SqliteStore {
     async fn write(&self) -> Result<Transaction<'static, Sqlite>> {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
+}
+
+/// SQLITE_BUSY, in any of its extended forms.
+fn is_busy(error: &dyn sqlx::error::DatabaseError) -> bool {
+    let code = error.code().and_then(|code| code.parse::<u32>().ok());
+    code.is_some_and(|code| code & 0xff == 5)
 }
 
 /// A stored blob of fixed length.
