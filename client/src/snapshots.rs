@@ -14,12 +14,12 @@ use tallystick_agency::{
 };
 use tallystick_protocol::{
     error::Error,
-    frame::{Frame, FrameReader, ReadError},
+    frame::{Frame, FrameReader, HEADER_BYTES, ReadError},
     signing::VerifyKey,
     snapshot::{Bucket, SnapshotVerifier, VerifiedSnapshot, bucket_of},
     statements::Hex,
 };
-use tallystick_wire::SnapshotRequest;
+use tallystick_wire::{Envelope, SnapshotRequest};
 
 use crate::{connect::Connected, error::from_status, progress::Progress};
 
@@ -210,45 +210,63 @@ async fn fetch(
         .map_err(|status| from_status(&status, ""))?
         .into_inner();
     let mut out = BufWriter::with_capacity(1 << 20, file);
-    let mut first = true;
     let mut bytes = 0u64;
-    loop {
-        let message = frames
-            .message()
-            .await
-            .map_err(|status| from_status(&status, ""))?;
-        let Some(envelope) = message else { break };
-        let frame = Frame::try_from(envelope).map_err(AgencyError::from)?;
+    // The header comes first with each fetch; it stands in the file once.
+    let header = next_frame(&mut frames).await?;
+    let header = header.ok_or_else(|| {
+        let error = Error::Malformed {
+            what: "snapshot",
+            why: "nothing was sent",
+        };
+        AgencyError::from(error)
+    })?;
+    let most = check_header(&header, connected, digest)?;
+    if have == 0 {
+        out.write_all(header.bytes())
+            .map_err(|e| io("write", part, e))?;
+    }
+    while let Some(frame) = next_frame(&mut frames).await? {
         bytes += frame.bytes().len() as u64;
         progress.set(bytes);
-        // The header comes again with each fetch; it stands in the file once.
-        if !(first && have > 0) {
-            out.write_all(frame.bytes())
-                .map_err(|e| io("write", part, e))?;
+        if bytes > most {
+            let error = Error::Limit {
+                what: "snapshot",
+                limit: most,
+            };
+            return Err(AgencyError::from(error).into());
         }
-        if first && have == 0 {
-            check_header(&frame, connected, digest)?;
-        }
-        first = false;
+        out.write_all(frame.bytes())
+            .map_err(|e| io("write", part, e))?;
     }
     out.flush().map_err(|e| io("write", part, e))?;
     out.get_ref().sync_all().map_err(|e| io("write", part, e))
 }
 
-/// Refuses a snapshot by its header before its body is fetched.
-fn check_header(frame: &Frame, connected: &Connected, digest: Hex<32>) -> Outcome<()> {
+async fn next_frame(frames: &mut tonic::Streaming<Envelope>) -> Outcome<Option<Frame>> {
+    let message = frames.message().await;
+    match message.map_err(|status| from_status(&status, ""))? {
+        Some(envelope) => Ok(Some(Frame::try_from(envelope).map_err(AgencyError::from)?)),
+        None => Ok(None),
+    }
+}
+
+/// Refuses a snapshot by its header before its body is fetched; gives the bytes that the body may
+/// have, so that a peer cannot fill the disk with what is not a snapshot.
+fn check_header(frame: &Frame, connected: &Connected, digest: Hex<32>) -> Outcome<u64> {
     let publisher = VerifyKey(connected.peer.signing_key);
     let verifier = SnapshotVerifier::new(frame, &publisher).map_err(AgencyError::from)?;
-    match verifier.stated_digest() == digest {
-        true => Ok(()),
-        false => {
-            let error = Error::Mismatch {
-                what: "snapshot",
-                field: "root",
-            };
-            Err(AgencyError::from(error).into())
-        }
+    if verifier.stated_digest() != digest {
+        let error = Error::Mismatch {
+            what: "snapshot",
+            field: "root",
+        };
+        return Err(AgencyError::from(error).into());
     }
+    let preamble = verifier.preamble();
+    let entry = (preamble.tag_len() + preamble.sealed_len()) as u64;
+    let bucket = (HEADER_BYTES + 8) as u64;
+    let entries = preamble.elements.get().saturating_mul(entry);
+    Ok(entries.saturating_add(preamble.buckets().saturating_mul(bucket)))
 }
 
 /// A partial file, cut to its last whole frame, and the buckets in it.

@@ -5,11 +5,12 @@
 //! This is the one module that imports the server: the peer's process is this executable with a
 //! hidden subcommand, so that processor time and memory are each side's own.
 
+mod children;
+
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::Write,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     thread,
     time::Instant,
 };
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tallystick_agency::{
     AgencyError, clock,
     collections::TableSource,
-    exit::{Exit, Failure, Outcome},
+    exit::{Failure, Outcome},
     home::{Home, InitOptions},
     peers,
     process::{self, Usage},
@@ -33,6 +34,7 @@ use tallystick_protocol::{
 use tallystick_server::Node;
 use tokio::io::AsyncReadExt;
 
+use self::children::{Ready, Sender, Spent, receive};
 use crate::{
     audit::{self, Audited, TRUST_SCHEMA, TrustFile, TrustedAgency},
     datagen,
@@ -329,217 +331,6 @@ fn audit_both(records: &[PathBuf; 2], trust: &Path, quiet: bool) -> Outcome<Vec<
         };
         audits.into_iter().map(join).collect()
     })
-}
-
-/// What the peer's process says once it serves.
-#[derive(Debug, Serialize, Deserialize)]
-struct Ready {
-    address: SocketAddr,
-    rows: u64,
-    elements: u64,
-    tags: u64,
-    publish_seconds: f64,
-}
-
-/// What it says at its end.
-#[derive(Debug, Serialize, Deserialize)]
-struct Spent {
-    cpu_seconds: f64,
-    peak_rss_bytes: u64,
-}
-
-/// The peer's process. It ends when its standard input does, and so never outlives this one.
-struct Sender {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Drop for Sender {
-    fn drop(&mut self) {
-        if self.stdin.take().is_some() {
-            // Not stopped in order: this process is failing.
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-    }
-}
-
-fn executable() -> Outcome<Command> {
-    let path = std::env::current_exe()
-        .map_err(|e| Failure::usage("executable", format!("cannot find myself: {e}"), ""))?;
-    let mut command = Command::new(path);
-    // What was set for the person's own home must not reach the throw-away ones.
-    for name in ["TALLY_HOME", "TALLY_PASSPHRASE", "TALLY_PASSPHRASE_FILE"] {
-        command.env_remove(name);
-    }
-    Ok(command)
-}
-
-fn table_flags(command: &mut Command, source: &TableSource) {
-    command.arg("--input").arg(&source.input);
-    for key in &source.keys {
-        command.arg("--key").arg(key);
-    }
-    if let Some(mapping) = &source.mapping {
-        command.arg("--mapping").arg(mapping);
-    }
-}
-
-fn spawn(mut command: Command) -> Outcome<Child> {
-    command.stdout(Stdio::piped());
-    command
-        .spawn()
-        .map_err(|e| Failure::usage("spawn", format!("cannot start a process: {e}"), ""))
-}
-
-impl Sender {
-    fn start(home: &Path, table: &TableSource, quiet: bool) -> Outcome<Self> {
-        let mut command = executable()?;
-        command
-            .arg("try-sender")
-            .arg("--home")
-            .arg(home)
-            .args(["--collection", COLLECTION]);
-        table_flags(&mut command, table);
-        if !table.label.is_empty() {
-            command.arg("--label").arg(table.label.join(","));
-        }
-        if quiet {
-            command.arg("--quiet");
-        }
-        command.stdin(Stdio::piped());
-        let mut child = spawn(command)?;
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        let stdout = BufReader::new(stdout.ok_or_else(|| bug("no pipe from a child"))?);
-        Ok(Self {
-            child,
-            stdin,
-            stdout,
-        })
-    }
-
-    fn line<T: for<'de> Deserialize<'de>>(&mut self) -> Outcome<T> {
-        let mut line = String::new();
-        // A read that fails leaves no line, as an end does.
-        let _ = self.stdout.read_line(&mut line);
-        match serde_json::from_str(&line) {
-            Ok(said) => Ok(said),
-            Err(_) => Err(self.ended()),
-        }
-    }
-
-    fn ready(&mut self) -> Outcome<Ready> {
-        self.line()
-    }
-
-    /// Lets it drain, and takes what it spent.
-    fn stop(mut self) -> Outcome<Spent> {
-        drop(self.stdin.take());
-        let spent = self.line()?;
-        let status = self.child.wait();
-        match status.map(|status| status.success()) {
-            Ok(true) => Ok(spent),
-            _ => Err(self.ended()),
-        }
-    }
-
-    fn ended(&mut self) -> Failure {
-        drop(self.stdin.take());
-        failed(&mut self.child, "the peer's side")
-    }
-}
-
-/// The failure of a child that has said on stderr what went wrong.
-fn failed(child: &mut Child, side: &str) -> Failure {
-    let code = child.wait().ok().and_then(|status| status.code());
-    let exit = [
-        Exit::Usage,
-        Exit::Refused,
-        Exit::PeerFault,
-        Exit::Network,
-        Exit::Verification,
-        Exit::Interrupted,
-    ];
-    let exit = exit
-        .into_iter()
-        .find(|exit| Some(i32::from(exit.code())) == code);
-    Failure::new(
-        exit.unwrap_or(Exit::Bug),
-        "child",
-        format!("{side} of the trial failed; what it said stands above"),
-        "",
-    )
-}
-
-/// The members of `tally match --json` that matter here.
-#[derive(Debug, Deserialize)]
-struct Matched {
-    session: String,
-    hits: u64,
-    elements_matched: u64,
-    ours: MatchedOurs,
-    seconds: MatchedSeconds,
-    bytes: MatchedBytes,
-    kernel: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct MatchedOurs {
-    #[serde(flatten)]
-    side: Side,
-    elements_padded: u64,
-}
-
-impl MatchedOurs {
-    fn side(&self) -> Side {
-        self.side.clone()
-    }
-}
-
-#[derive(Debug, Deserialize)]
-struct MatchedSeconds {
-    session: f64,
-}
-
-#[derive(Debug, Deserialize)]
-struct MatchedBytes {
-    sent: u64,
-    received: u64,
-}
-
-/// Runs the own side: `tally match`, as anybody would type it.
-fn receive(
-    home: &Path,
-    table: &TableSource,
-    out: &Path,
-    address: SocketAddr,
-    options: &TryOptions,
-) -> Outcome<Matched> {
-    let mut command = executable()?;
-    command.arg("match").arg("--home").arg(home);
-    command.args(["--peer", THEIRS, "--collection", COLLECTION, "--json"]);
-    command.arg("--address").arg(address.to_string());
-    command.args(["--purpose", "trial on this machine"]);
-    table_flags(&mut command, table);
-    command.arg("--out").arg(out);
-    if options.force {
-        command.arg("--force");
-    }
-    if options.quiet {
-        command.arg("--quiet");
-    }
-    command.stdin(Stdio::null());
-    let mut child = spawn(command)?;
-    let stdout = child
-        .stdout
-        .take()
-        .ok_or_else(|| bug("no pipe from a child"))?;
-    let said = std::io::read_to_string(stdout).unwrap_or_default();
-    match serde_json::from_str(&said) {
-        Ok(matched) if child.wait().is_ok_and(|status| status.success()) => Ok(matched),
-        _ => Err(failed(&mut child, "the asking side")),
-    }
 }
 
 /// The peer's process: publishes a table, serves it on loopback until standard input ends.

@@ -21,6 +21,8 @@ use tallystick_protocol::{
     statements::{Hex, Line, Mode, Name, SenderReference},
 };
 
+use crate::session::Claims;
+
 /// Name of the secret from which the sender's audit nonces are derived.
 const NONCE_SECRET: &str = "audit-nonce";
 
@@ -37,6 +39,7 @@ pub struct Node {
     pub(crate) state: Option<Line>,
     pub(crate) tls_spki: Hex<32>,
     pub(crate) build: Line,
+    pub(crate) claims: Claims,
     nonces: SessionSeed,
     /// Derived keys of epochs in use. Never more than one epoch a collection.
     epochs: Mutex<HashMap<Name, (u64, Arc<EpochKeys>)>>,
@@ -82,6 +85,7 @@ impl Node {
                 .map_err(|why: &str| AgencyError::Usage(why.to_owned()))?,
             tls_spki: Hex(home.tls_identity()?.spki_sha256()?),
             build: tallystick_agency::build::line()?,
+            claims: Claims::default(),
             nonces: SessionSeed::new(secret),
             epochs: Mutex::new(HashMap::new()),
             home,

@@ -35,7 +35,7 @@ use tallystick_protocol::{
     group,
     session::{Answer, Asking, Closed, Finish, Matching},
     snapshot::LabelContext,
-    statements::{Charge, Hex, Line, Name, SenderClosing, SessionClass, open},
+    statements::{Charge, Hex, Line, Name, RefusalCode, SenderClosing, SessionClass, open},
 };
 use tallystick_tables::{Mapping, MatchWriter, Tally};
 
@@ -365,22 +365,21 @@ impl Runner<'_> {
         match asking.answer(answer).map_err(AgencyError::from)? {
             Answer::Granted(matching) => Ok(*matching),
             Answer::Refused { refusal, frame, .. } => {
+                let code = refusal.code;
+                let detail = refusal.detail.map_or(String::new(), |d| format!(": {d}"));
+                let what = format!("{} refused ({}){detail}", self.options.peer, code.name());
+                // For the moment only: the same request may be granted later.
+                if matches!(code, RefusalCode::Busy | RefusalCode::Draining) {
+                    let next = "nothing was charged; run the same command again later";
+                    return Err(Failure::new(Exit::Refused, code.name(), what, next));
+                }
                 self.store.finish_run(&session.0, clock::now_ms()).await?;
                 let mut record = RecordFile::create(&self.home.records_dir(), session)?;
                 record.append(request)?;
                 record.append(&frame)?;
                 self.keep(record, &session).await?;
-                let detail = refusal.detail.map_or(String::new(), |d| format!(": {d}"));
-                Err(Failure::new(
-                    Exit::Refused,
-                    refusal.code.name(),
-                    format!(
-                        "{} refused ({}){detail}",
-                        self.options.peer,
-                        refusal.code.name()
-                    ),
-                    format!("nothing was charged; the refusal is in records/{session}.tally"),
-                ))
+                let next = format!("the refusal is in records/{session}.tally");
+                Err(Failure::new(Exit::Refused, code.name(), what, next))
             }
         }
     }

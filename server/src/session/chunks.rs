@@ -1,0 +1,365 @@
+//! A granted session: chunks are charged, evaluated, answered, until the receiver closes.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tallystick_agency::{
+    AgencyError, Result, clock,
+    collections::EpochKeys,
+    peers::int,
+    records::{Place, RecordFile},
+    store::{Answer, Bound, ChunkBinding, SessionStatus},
+    worker::WorkerPanic,
+};
+use tallystick_protocol::{
+    error::Error,
+    frame::{Frame, Kind},
+    session::{Accepted, Asked, ChargeReceipt, Closed, Evaluation, Serving},
+    statements::Status,
+};
+use tokio::task::JoinHandle;
+
+use super::{
+    End, Link, add_record, blocking,
+    claims::Claim,
+    epoch_over,
+    stored::{Rebuilt, Trailing, abort, charges, rebuild},
+};
+use crate::{listen::PeerIdentity, node::Node};
+
+/// How often a running session looks whether it may go on.
+const TICK: Duration = Duration::from_secs(1);
+
+/// A chunk under evaluation.
+struct InFlight {
+    blinded: Frame,
+    index: u32,
+    type_name: String,
+    work: JoinHandle<Result<Result<Evaluation, Error>, WorkerPanic>>,
+}
+
+/// A granted session.
+pub(super) struct Run {
+    pub(super) node: Arc<Node>,
+    pub(super) identity: PeerIdentity,
+    pub(super) serving: Serving,
+    pub(super) record: RecordFile,
+    pub(super) keys: Arc<EpochKeys>,
+    /// For each answered chunk: digest of the question, place of the answer.
+    pub(super) answered: HashMap<[u8; 32], Place>,
+}
+
+impl Run {
+    /// Takes a session up again from its record.
+    pub(super) async fn resume(
+        node: &Arc<Node>,
+        identity: PeerIdentity,
+        asked: Asked,
+    ) -> Result<(Self, Frame), End> {
+        let session = asked.request().session;
+        let collection = asked.request().collection.clone();
+        let Rebuilt {
+            record,
+            grant,
+            serving,
+            answered,
+        } = rebuild(node, asked, Trailing::CutOff)?;
+        let offered = node.offered(&identity.agency, collection.as_str()).await?;
+        let offered = offered
+            .filter(|offered| offered.epoch == serving.agreement().grant().epoch.get())
+            .ok_or_else(epoch_over)?;
+        let keys = node.keys(&offered)?;
+        tracing::info!(peer = identity.agency, session = %session, chunks = answered.len(), "resumed");
+        let node = Arc::clone(node);
+        Ok((
+            Self {
+                node,
+                identity,
+                serving,
+                record,
+                keys,
+                answered,
+            },
+            grant,
+        ))
+    }
+
+    /// Takes chunks and gives answers until the receiver closes.
+    pub(super) async fn chunks(mut self, link: &mut Link, claim: &Claim<'_>) -> Result<(), End> {
+        let window = self.serving.agreement().grant().limits.window_chunks.get() as usize;
+        let mut in_flight: VecDeque<InFlight> = VecDeque::new();
+        let mut closing: Option<Frame> = None;
+        let mut tick = tokio::time::interval(TICK);
+        let started = Instant::now();
+        loop {
+            if let Some(closing) = closing.take_if(|_| in_flight.is_empty()) {
+                return self.close(closing, link, started).await;
+            }
+            let wants = closing.is_none() && in_flight.len() < window;
+            tokio::select! {
+                biased;
+                // The receiver has come back on another connection, which goes on from the record.
+                () = claim.revoked() => return Err(End::Gone),
+                _ = tick.tick() => {
+                    if let Err(why) = self.may_go_on().await {
+                        return self.fail(in_flight, why).await;
+                    }
+                }
+                evaluation = first(&mut in_flight) => {
+                    match evaluation {
+                        Ok(evaluation) => {
+                            let Some(done) = in_flight.pop_front() else { continue };
+                            let (run, frame) = self.answer(done, evaluation).await?;
+                            self = run;
+                            link.send(frame).await?;
+                        }
+                        Err(error) => return self.fail(in_flight, error).await,
+                    }
+                }
+                frame = link.next(), if wants => {
+                    let frame = frame?;
+                    match frame.kind() {
+                        Kind::BlindedChunk => {
+                            if let Some(answer) = self.known(&frame)? {
+                                link.send(answer).await?;
+                            } else {
+                                let (run, chunk) = self.take(frame).await?;
+                                self = run;
+                                in_flight.push_back(chunk);
+                            }
+                        }
+                        Kind::ReceiverClosing => closing = Some(frame),
+                        other => {
+                            let expected = "a blinded chunk or a closing";
+                            let error = Error::Order { got: other.name(), expected };
+                            return self.fail(in_flight, error.into()).await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the peer is still on the list, the epoch still in force, the grant still alive.
+    async fn may_go_on(&self) -> Result<()> {
+        let now = clock::now_ms();
+        if !self.node.pins.is_live(&self.identity.spki, now) {
+            let message = "this agency is no longer on the allow-list".to_owned();
+            return Err(AgencyError::Refused {
+                code: "revoked",
+                message,
+            });
+        }
+        let grant = self.serving.agreement().grant();
+        if int(now)? > grant.expires_ms {
+            let message = "the grant has expired; start a new session".to_owned();
+            return Err(AgencyError::Refused {
+                code: "expired",
+                message,
+            });
+        }
+        let known = self
+            .node
+            .store
+            .collection(grant.collection.as_str())
+            .await?;
+        match known {
+            Some(known) if !known.removed && known.epoch == grant.epoch.get() => Ok(()),
+            _ => Err(epoch_over()),
+        }
+    }
+
+    /// The stored answer, if this chunk was answered before. The same index with other bytes is
+    /// refused: an index is bound to its bytes.
+    fn known(&mut self, frame: &Frame) -> Result<Option<Frame>, End> {
+        let digest = frame.digest();
+        match self.answered.get(&digest) {
+            Some(place) => Ok(Some(blocking(|| self.record.frame_at(*place))?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Checks a chunk, binds and charges it, starts its evaluation.
+    async fn take(mut self, frame: Frame) -> Result<(Self, InFlight), End> {
+        let session = self.serving.agreement().request().session;
+        let accepted: Accepted;
+        (self.serving, accepted) = match self.serving.receive(&frame) {
+            Ok(pair) => pair,
+            // The type-state is gone with the error; the record is closed from what is on disk.
+            Err(error) => {
+                abort(&self.node, &session).await?;
+                return Err(error.into());
+            }
+        };
+        let budget = {
+            let collection = &self.serving.agreement().request().collection;
+            let offered = self
+                .node
+                .offered(&self.identity.agency, collection.as_str())
+                .await?;
+            offered.ok_or_else(epoch_over)?.meta.peer_budget
+        };
+        let elements = u32::try_from(accepted.elements())
+            .map_err(|_| AgencyError::Bug("elements of a chunk".to_owned()))?;
+        let binding = ChunkBinding {
+            session: &session.0,
+            index: accepted.index(),
+            element_type: accepted.type_name().as_str(),
+            elements,
+            digest: &accepted.digest().0,
+        };
+        let refused = |code, message: &str| {
+            let message = message.to_owned();
+            Err(AgencyError::Refused { code, message })
+        };
+        let outcome = match self
+            .node
+            .store
+            .bind_chunk(&binding, budget, clock::now_ms())
+            .await?
+        {
+            Bound::New { .. } | Bound::SameAgain { .. } => Ok(()),
+            Bound::Conflict => Err(Error::Mismatch {
+                what: "blinded chunk",
+                field: "its index is bound to other bytes",
+            }
+            .into()),
+            Bound::OverSessionGrant { .. } => refused("over-grant", "more than was granted"),
+            Bound::OverBudget { .. } => refused(
+                "quota-exceeded",
+                "the budget of this collection and epoch is spent",
+            ),
+            Bound::NotOpen => refused("not-open", "the session is over"),
+        };
+        if let Err(error) = outcome {
+            abort(&self.node, &session).await?;
+            return Err(error.into());
+        }
+        let receipt = ChargeReceipt::committed(session, accepted.index(), accepted.digest());
+        let key = self
+            .keys
+            .get(accepted.type_name())
+            .cloned()
+            .ok_or_else(|| AgencyError::Bug("a granted type without a key".to_owned()))?;
+        let (index, type_name) = (accepted.index(), accepted.type_name().to_string());
+        let pool = self.node.pool.clone();
+        let work = tokio::spawn(async move {
+            let fresh: [u8; 32] = rand::random();
+            pool.run(move || accepted.evaluate(&receipt, &key, &fresh))
+                .await
+        });
+        Ok((
+            self,
+            InFlight {
+                blinded: frame,
+                index,
+                type_name,
+                work,
+            },
+        ))
+    }
+
+    /// Signs an evaluation and writes question and answer down before it leaves.
+    async fn answer(
+        mut self,
+        done: InFlight,
+        evaluation: Evaluation,
+    ) -> Result<(Self, Frame), End> {
+        let session = self.serving.agreement().request().session;
+        let frame;
+        (self.serving, frame) = self.serving.answer(evaluation)?;
+        let record = &mut self.record;
+        let place = blocking(|| {
+            record.append(&done.blinded)?;
+            let place = record.append(&frame)?;
+            record.sync()?;
+            Ok(place)
+        })?;
+        let answer = Answer {
+            offset: place.offset,
+            len: place.length,
+        };
+        self.node
+            .store
+            .chunk_answered(&session.0, done.index, answer)
+            .await?;
+        self.answered.insert(done.blinded.digest(), place);
+        tracing::debug!(session = %session, chunk = done.index, kind = done.type_name, "answered");
+        Ok((self, frame))
+    }
+
+    /// Checks the receiver's closing, signs ours, closes the record, tells the peer.
+    async fn close(mut self, closing: Frame, link: &Link, started: Instant) -> Result<(), End> {
+        let session = self.serving.agreement().request().session;
+        let elements = self.serving.agreement().request().elements();
+        let charged = charges(&self.node, &self.serving, &self.identity.agency).await?;
+        let now = clock::now_ms();
+        let Closed {
+            receiver,
+            sender,
+            ended,
+            ..
+        } = match self.serving.close(closing, charged, int(now)?.get()) {
+            Ok(closed) => closed,
+            Err(error) => {
+                abort(&self.node, &session).await?;
+                return Err(error.into());
+            }
+        };
+        let status = match ended {
+            Status::Complete => SessionStatus::Closed,
+            Status::Aborted => SessionStatus::Aborted,
+        };
+        let record = blocking(|| {
+            self.record.append(&receiver)?;
+            self.record.append(&sender)?;
+            self.record.close()
+        })?;
+        self.node
+            .store
+            .close_session(&session.0, status, now)
+            .await?;
+        add_record(
+            &self.node,
+            &session,
+            &self.identity.agency,
+            record.digest,
+            now,
+        )
+        .await?;
+        tracing::info!(
+            peer = self.identity.agency, session = %session, elements,
+            milliseconds = started.elapsed().as_millis(), status = status.as_str(), "closed"
+        );
+        link.send(sender).await
+    }
+
+    /// Ends a session that may not go on: closes its record, with the questions that were charged
+    /// and not answered, and gives the reason back.
+    async fn fail(mut self, in_flight: VecDeque<InFlight>, error: AgencyError) -> Result<(), End> {
+        let session = self.serving.agreement().request().session;
+        blocking(|| {
+            in_flight
+                .iter()
+                .try_for_each(|c| self.record.append(&c.blinded).map(drop))
+        })?;
+        drop(self.record);
+        abort(&self.node, &session).await?;
+        Err(error.into())
+    }
+}
+
+/// Waits for the oldest evaluation; for ever if there is none.
+async fn first(in_flight: &mut VecDeque<InFlight>) -> Result<Evaluation> {
+    match in_flight.front_mut() {
+        None => std::future::pending().await,
+        Some(chunk) => match (&mut chunk.work).await {
+            Ok(Ok(evaluation)) => Ok(evaluation?),
+            Ok(Err(panic)) => Err(panic.into()),
+            Err(join) => Err(AgencyError::Bug(join.to_string())),
+        },
+    }
+}
