@@ -8,6 +8,7 @@
 pub mod build;
 pub mod clock;
 pub mod collections;
+pub mod command;
 pub mod config;
 pub mod error;
 pub mod exit;

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tallystick_agency::{
     AgencyError, clock,
     collections::TableSource,
+    command::runtime,
     exit::{Failure, Outcome},
     home::{Home, InitOptions},
     peers,
@@ -189,14 +190,6 @@ pub fn run(options: TryOptions) -> Outcome<Tried> {
 
 fn lap(seconds: &mut Vec<(&'static str, f64)>, stage: &'static str, since: Instant) {
     seconds.push((stage, since.elapsed().as_secs_f64()));
-}
-
-fn runtime() -> Outcome<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::usage("runtime", format!("cannot start: {e}"), "check ulimits"))
 }
 
 /// The folder that keeps everything: new, or empty.

@@ -215,7 +215,7 @@ fn show(context: &Context, args: &ShowArgs) -> Outcome<Exit> {
         elements: report.claims.elements,
         bytes: report.claims.bytes,
     };
-    report::print(PROGRAM, context.json, &shown)?;
+    context.print(PROGRAM, &shown)?;
     Ok(if verified {
         Exit::Done
     } else {

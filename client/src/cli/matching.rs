@@ -7,7 +7,7 @@ use serde::Serialize;
 use tallystick_agency::{
     exit::{Exit, Failure, Outcome},
     process,
-    report::{self, Report},
+    report::Report,
 };
 use tallystick_protocol::statements::{Charge, Line, Name, SessionClass};
 
@@ -281,7 +281,7 @@ pub(crate) fn run(context: &Context, args: &MatchArgs) -> Outcome<Exit> {
                 eprintln!("{}", matched.text());
             }
         }
-        _ => report::print(PROGRAM, context.json, &matched)?,
+        _ => context.print(PROGRAM, &matched)?,
     }
     if matched.spoiled_labels > 0 {
         return Err(Failure::new(

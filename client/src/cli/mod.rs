@@ -10,35 +10,19 @@ mod offers;
 mod tables;
 mod trial;
 
-use std::{
-    future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
-    process::ExitCode,
-    sync::LazyLock,
-};
+use std::{future::Future, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use tallystick_agency::{
-    build,
+    command::{self, Context, Signals, VERSION, runtime},
     exit::{Exit, Failure, Outcome},
-    home::Home,
-    keys::PassphraseInputs,
-    logging::{LogFormat, init_tracing},
-    process, report,
+    report,
 };
-use tallystick_protocol::group;
 
 use crate::datagen;
 
 /// Name of the program, and first part of its schemas.
 pub(crate) const PROGRAM: &str = "tally";
-
-/// Version, build and kernel.
-static VERSION: LazyLock<String> = LazyLock::new(|| {
-    let kernel = group::reference().name();
-    format!("{} ({}), kernel {kernel}", build::VERSION, build::HASH)
-});
 
 /// Find which of your identifiers another agency also holds, and nothing about the rest.
 #[derive(Debug, Parser)]
@@ -48,23 +32,6 @@ struct Cli {
     context: Context,
     #[command(subcommand)]
     command: Command,
-}
-
-/// What every command knows.
-#[derive(Debug, Args)]
-pub(crate) struct Context {
-    /// Home folder of this agency
-    #[arg(long, global = true, value_name = "DIR", env = "TALLY_HOME")]
-    pub(crate) home: Option<PathBuf>,
-    /// File whose first line is the passphrase of the home
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) passphrase_file: Option<PathBuf>,
-    /// Print the result as one JSON object
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-    /// No progress, no hints, no warnings
-    #[arg(short, long, global = true)]
-    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -113,48 +80,15 @@ struct DatagenArgs {
     force: bool,
 }
 
-/// Runs the program: arguments in, exit code out.
+/// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
-    let exit = catch_unwind(AssertUnwindSafe(run));
-    // The panic itself was shown by the panic hook.
-    exit.unwrap_or(Exit::Bug).into()
-}
-
-fn run() -> Exit {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            if !error.use_stderr() {
-                // If stdout is gone there is nobody to help.
-                let _ = error.print();
-                return Exit::Done;
-            }
-            let _ = error.print();
-            return Exit::Usage;
-        }
-    };
-    match process::harden()
-        .map_err(Failure::from)
-        .and_then(|()| dispatch(&cli))
-    {
-        Ok(exit) => exit,
-        Err(failure) => {
-            failure.report(PROGRAM, cli.context.json);
-            failure.exit
-        }
-    }
+    command::main(PROGRAM, |cli: &Cli| &cli.context, dispatch)
 }
 
 fn dispatch(cli: &Cli) -> Outcome<Exit> {
     let context = &cli.context;
-    let filter = std::env::var("TALLY_LOG").unwrap_or_else(|_| "warn".to_owned());
-    let filter = if context.quiet {
-        "error".to_owned()
-    } else {
-        filter
-    };
-    init_tracing(LogFormat::Pretty, &filter)?;
+    context.start_logs()?;
     match &cli.command {
         Command::Try(args) => trial::run(context, args),
         Command::Match(args) => matching::run(context, args),
@@ -171,27 +105,6 @@ fn dispatch(cli: &Cli) -> Outcome<Exit> {
     }
 }
 
-impl Context {
-    /// Opens the home that was named.
-    pub(crate) fn open_home(&self) -> Outcome<Home> {
-        Ok(Home::open(self.home_dir()?, &self.passphrase())?)
-    }
-
-    fn home_dir(&self) -> Outcome<&Path> {
-        self.home.as_deref().ok_or_else(|| {
-            Failure::usage(
-                "no-home",
-                "no home was named",
-                "give --home DIR or set TALLY_HOME; make one with `tallyd init DIR --name NAME`",
-            )
-        })
-    }
-
-    fn passphrase(&self) -> PassphraseInputs {
-        PassphraseInputs::from_environment(self.passphrase_file.clone())
-    }
-}
-
 /// A table of names and values, as text.
 fn facts<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> String {
     report::facts(rows).trim_fmt()
@@ -204,21 +117,15 @@ fn list(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String 
     table.trim_fmt()
 }
 
-/// Runs async work to its end, or to the first SIGINT or SIGTERM.
+/// Runs async work to its end, or to the first SIGINT or SIGTERM: then what it holds is dropped, so
+/// that no temporary file is left.
 pub(crate) fn block_on<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .worker_threads(2)
-        .build()
-        .map_err(|e| Failure::usage("runtime", format!("cannot start: {e}"), "check ulimits"))?;
+    let runtime = runtime()?;
     let result = runtime.block_on(async {
-        let mut terminate =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-                .map_err(|e| Failure::usage("signal", e.to_string(), ""))?;
+        let mut signals = Signals::new()?;
         tokio::select! {
             result = work => result,
-            _ = tokio::signal::ctrl_c() => Err(interrupted()),
-            _ = terminate.recv() => Err(interrupted()),
+            () = signals.next() => Err(interrupted()),
         }
     });
     // Threads that still read a table end with the process.
@@ -274,7 +181,7 @@ fn make_data(context: &Context, args: &DatagenArgs) -> Outcome<Exit> {
         truth: dir.join(datagen::TRUTH),
         key: crate::try_out::SAMPLE_KEY,
     };
-    report::print(PROGRAM, context.json, &made)?;
+    context.print(PROGRAM, &made)?;
     Ok(Exit::Done)
 }
 

@@ -75,6 +75,6 @@ pub(crate) fn run(context: &Context, args: &CollectionsArgs) -> Outcome<Exit> {
         peer: args.peer.clone(),
         collections: catalogue.collections,
     };
-    report::print(PROGRAM, context.json, &offers)?;
+    context.print(PROGRAM, &offers)?;
     Ok(Exit::Done)
 }

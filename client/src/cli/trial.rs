@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 use tallystick_agency::{
     exit::{Exit, Outcome},
-    report::{self, Report},
+    report::Report,
 };
 use tallystick_protocol::statements::Name;
 use tallystick_tables::Source;
@@ -103,7 +103,7 @@ pub(crate) fn run(context: &Context, args: &TryArgs) -> Outcome<Exit> {
     } else {
         Exit::Verification
     };
-    report::print(PROGRAM, context.json, &Trial(tried))?;
+    context.print(PROGRAM, &Trial(tried))?;
     Ok(exit)
 }
 

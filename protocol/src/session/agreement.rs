@@ -73,7 +73,10 @@ impl Agreement {
         agree("keys", grant.keys.iter().map(|k| &k.type_name).eq(asked))?;
         // Clocks differ, by 30 s at most where they were compared.
         let issued = request.issued_ms.get();
-        agree("granted_ms", grant.granted_ms.get() + CLOCK_TOLERANCE_MS >= issued)?;
+        agree(
+            "granted_ms",
+            grant.granted_ms.get() + CLOCK_TOLERANCE_MS >= issued,
+        )?;
         // Shorter tags than the rule's would give false matches that look like true ones.
         let least = tag_bytes(request.elements(), grant.snapshot.elements.get());
         agree("tag_bytes", grant.snapshot.tag_bytes.get() >= least.into())?;
@@ -232,19 +235,24 @@ impl Progress {
         )?;
         // Who had every evaluation may not call it aborted: an outcome is committed to, and a
         // promised set is the one that was sent.
-        agree("status", (closing.status == Status::Complete) == self.is_complete())?;
+        agree(
+            "status",
+            (closing.status == Status::Complete) == self.is_complete(),
+        )?;
         let issued = self.agreement.request.issued_ms;
         agree("closed_ms", closing.closed_ms >= issued)?;
-        for time in [closing.first_chunk_ms, closing.last_chunk_ms].into_iter().flatten() {
+        for time in [closing.first_chunk_ms, closing.last_chunk_ms]
+            .into_iter()
+            .flatten()
+        {
             agree("chunk times", time >= issued && time <= closing.closed_ms)?;
         }
-        if closing.status == Status::Complete {
-            if let Some(outcome) = &closing.outcome {
-                let disclosed = outcome.matches.is_some();
-                agree("outcome", disclosed == self.agreement.grant.discloses_count)?;
-                let most = transcript.answered_elements();
-                agree("outcome", outcome.matches.is_none_or(|n| n.get() <= most))?;
-            }
+        // An aborted closing has none.
+        if let Some(outcome) = &closing.outcome {
+            let disclosed = outcome.matches.is_some();
+            agree("outcome", disclosed == self.agreement.grant.discloses_count)?;
+            let most = transcript.answered_elements();
+            agree("outcome", outcome.matches.is_none_or(|n| n.get() <= most))?;
         }
         agree(
             "chunks",

@@ -188,7 +188,15 @@ mod tests {
             assert!(bad.parse::<Name>().is_err(), "{bad}");
         }
         assert!("Case 7 — Łódź".parse::<Line>().is_ok());
-        for bad in ["", "a\nb", "\u{7f}", "\u{85}", "a\u{202e}b", "a\u{2028}b", "\u{feff}a"] {
+        for bad in [
+            "",
+            "a\nb",
+            "\u{7f}",
+            "\u{85}",
+            "a\u{202e}b",
+            "a\u{2028}b",
+            "\u{feff}a",
+        ] {
             assert!(bad.parse::<Line>().is_err(), "{bad:?}");
         }
         assert!(serde_json::from_str::<Int>("9007199254740991").is_ok());

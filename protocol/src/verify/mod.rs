@@ -172,11 +172,13 @@ impl ProofJob {
             Ok(())
         };
         let session = self.session;
-        check().map(|()| Proven { session }).map_err(|error| Failure {
-            step: Step::Proofs,
-            error,
-            frame: Some(self.frame),
-        })
+        check()
+            .map(|()| Proven { session })
+            .map_err(|error| Failure {
+                step: Step::Proofs,
+                error,
+                frame: Some(self.frame),
+            })
     }
 }
 
@@ -476,7 +478,8 @@ impl Claims {
         };
         let (ours, theirs) = (closings(self), closings(other));
         // One author, two closings: that is not two views of an abort, it is two stories.
-        let two_stories = |a: Option<Hex<32>>, b: Option<Hex<32>>| a.is_some() && b.is_some() && a != b;
+        let two_stories =
+            |a: Option<Hex<32>>, b: Option<Hex<32>>| a.is_some() && b.is_some() && a != b;
         if two_stories(ours.0, theirs.0) || two_stories(ours.1, theirs.1) {
             return Some(false);
         }

@@ -181,7 +181,9 @@ impl Report {
             ),
             Step::Proofs => format!("{proofs} proofs hold under the keys in the grant"),
             Step::Closings => match claims.summary() {
-                Summary::Complete => "both sides closed and agree; every element evaluated is charged".to_owned(),
+                Summary::Complete => {
+                    "both sides closed and agree; every element evaluated is charged".to_owned()
+                }
                 _ => {
                     "aborted; what was charged is in the sender's closing, if it closed".to_owned()
                 }

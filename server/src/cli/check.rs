@@ -16,13 +16,15 @@ use tallystick_agency::{
 };
 
 use super::{
-    Context,
+    block_on,
     check_certificate::certificate,
     check_collection::collection,
-    output::{Report, list, moment, or_dash},
     peer::{status, stored_manifest},
+    print,
     serve::unavailable,
 };
+use tallystick_agency::command::Context;
+use tallystick_agency::report::{Report, list, moment, or_dash};
 
 /// Less free disk than this is too little to go on; less than the second is warned about.
 const DISK_FAIL_BYTES: u64 = 64 << 20;
@@ -130,8 +132,8 @@ pub(super) fn run(context: &Context) -> Outcome<()> {
     permissions(&mut checks, dir);
     // A home with either fault does not open, and would say the same again.
     if checks.failed == 0 {
-        if let Some(home) = checks.take("keys", context.open()) {
-            context.block_on(inside(&mut checks, &home))?;
+        if let Some(home) = checks.take("keys", context.open_home()) {
+            block_on(context, inside(&mut checks, &home))?;
         }
     } else {
         let rest = "keys, certificate, peers, collections";
@@ -141,7 +143,7 @@ pub(super) fn run(context: &Context) -> Outcome<()> {
     if let Some(config) = &config {
         port(&mut checks, config.listen_address);
     }
-    context.print(&checks)?;
+    print(context, &checks)?;
     match checks.failed {
         0 => Ok(()),
         failed => Err(Failure::new(

@@ -12,10 +12,8 @@ use tallystick_agency::{
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::{
-    check::Checks,
-    output::{WARN_DAYS, ends_soon, moment},
-};
+use super::{WARN_DAYS, check::Checks, ends_soon};
+use tallystick_agency::report::moment;
 
 /// The certificate as peers see it: by a handshake of the node with itself, its own key pinned
 /// under its own authority.

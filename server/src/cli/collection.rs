@@ -19,10 +19,9 @@ use tallystick_protocol::{
     statements::{Hex, Name},
 };
 
-use super::{
-    Context,
-    output::{Report, facts, list, moment, or_dash},
-};
+use super::{block_on, print};
+use tallystick_agency::command::Context;
+use tallystick_agency::report::{Report, facts, list, moment, or_dash};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CollectionCommand {
@@ -103,8 +102,8 @@ pub(super) fn run(context: &Context, command: &CollectionCommand) -> Outcome<()>
 }
 
 fn publish(context: &Context, args: &PublishArgs) -> Outcome<()> {
-    let home = context.open()?;
-    let done = context.block_on(async {
+    let home = context.open_home()?;
+    let done = block_on(context, async {
         let store = home.store().await?;
         let before = current(&store, &args.name).await?;
         let options = PublishOptions {
@@ -124,7 +123,7 @@ fn publish(context: &Context, args: &PublishArgs) -> Outcome<()> {
         store.close().await;
         Ok(done)
     })?;
-    context.print(&done)?;
+    print(context, &done)?;
     context.hint(match done.allow {
         None => "all peers may ask; to narrow that, publish with --allow PEER",
         Some(_) => "only the peers named may ask; to widen that, publish with --allow-all",
@@ -357,8 +356,8 @@ impl Report for Collections {
 }
 
 fn show(context: &Context) -> Outcome<()> {
-    let home = context.open()?;
-    let collections = context.block_on(async {
+    let home = context.open_home()?;
+    let collections = block_on(context, async {
         let store = home.store().await?;
         let known = store.list_collections().await?;
         store.close().await;
@@ -367,7 +366,7 @@ fn show(context: &Context) -> Outcome<()> {
     if collections.is_empty() {
         context.hint("no collections yet: see `tallyd collection publish --help`");
     }
-    context.print(&Collections { collections })
+    print(context, &Collections { collections })
 }
 
 fn entry(known: &Collection) -> Outcome<Entry> {
@@ -408,8 +407,8 @@ impl Report for Removed {
 }
 
 fn remove(context: &Context, name: &Name) -> Outcome<()> {
-    let home = context.open()?;
-    let epoch = context.block_on(async {
+    let home = context.open_home()?;
+    let epoch = block_on(context, async {
         let store = home.store().await?;
         let Some((known, _)) = current(&store, name).await? else {
             return Err(unknown(name));
@@ -418,10 +417,13 @@ fn remove(context: &Context, name: &Name) -> Outcome<()> {
         store.close().await;
         Ok(known.epoch)
     })?;
-    context.print(&Removed {
-        collection: name.to_string(),
-        epoch,
-    })
+    print(
+        context,
+        &Removed {
+            collection: name.to_string(),
+            epoch,
+        },
+    )
 }
 
 /// There is no collection of this name.

@@ -4,16 +4,18 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use tallystick_agency::report::Report;
 use tallystick_agency::{
     collections::TableSource, exit::Outcome, publish::PublishOptions, store::Store,
 };
 use tallystick_protocol::statements::Name;
 
 use super::{
-    Context,
+    block_on,
     collection::{Done, TableArgs, current, perform, unknown},
-    output::Report,
+    print,
 };
+use tallystick_agency::command::Context;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum EpochCommand {
@@ -53,8 +55,8 @@ impl Report for Rotated {
 
 pub(super) fn run(context: &Context, command: &EpochCommand) -> Outcome<()> {
     let EpochCommand::Rotate(args) = command;
-    let home = context.open()?;
-    let rotated = context.block_on(async {
+    let home = context.open_home()?;
+    let rotated = block_on(context, async {
         let store = home.store().await?;
         let Some((known, meta)) = current(&store, &args.name).await? else {
             return Err(unknown(&args.name));
@@ -77,7 +79,7 @@ pub(super) fn run(context: &Context, command: &EpochCommand) -> Outcome<()> {
             done,
         })
     })?;
-    context.print(&rotated)
+    print(context, &rotated)
 }
 
 /// The last table and how it was read, but for what the flags say. New keys or a new mapping stand

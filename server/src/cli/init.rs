@@ -11,10 +11,9 @@ use tallystick_agency::{
 };
 use tallystick_protocol::signing::VerifyKey;
 
-use super::{
-    Context,
-    output::{Report, facts, grouped, or_dash},
-};
+use super::{block_on, print};
+use tallystick_agency::command::Context;
+use tallystick_agency::report::{Report, facts, grouped, or_dash};
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
@@ -87,7 +86,7 @@ pub(super) fn run(context: &Context, args: &InitArgs) -> Outcome<()> {
         let what = format!("cannot find {}: {e}", args.dir.display());
         Failure::usage("io", what, "check the path")
     })?;
-    let home = context.block_on(async { Ok(Home::init(&dir, options).await?) })?;
+    let home = block_on(context, async { Ok(Home::init(&dir, options).await?) })?;
     let config = home.config();
     let made = Made {
         home: home.dir().display().to_string(),
@@ -107,7 +106,7 @@ pub(super) fn run(context: &Context, args: &InitArgs) -> Outcome<()> {
             .as_ref()
             .map(|file| home.dir().join(file).display().to_string()),
     };
-    context.print(&made)?;
+    print(context, &made)?;
     if let Some(file) = home.generated_passphrase_file() {
         context.hint("warning: no passphrase was given, so one was generated");
         context.hint(

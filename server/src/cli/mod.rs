@@ -10,39 +10,25 @@ mod check_collection;
 mod collection;
 mod epoch;
 mod init;
-mod output;
 mod peer;
 mod peer_add;
 mod serve;
 
-use std::{
-    future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
-    process::ExitCode,
-    sync::LazyLock,
-};
+use std::{future::Future, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use tallystick_agency::{
-    AgencyError, build,
+    command::{self, Context, Signals, VERSION, runtime},
     exit::{Exit, Failure, Outcome},
-    home::Home,
-    keys::PassphraseInputs,
-    logging::{LogFormat, init_tracing},
-    process,
+    report::Report,
 };
-use tallystick_protocol::group;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Name of the program, and first part of its schemas.
 const PROGRAM: &str = "tallyd";
 
-/// Version, build and kernel.
-static VERSION: LazyLock<String> = LazyLock::new(|| {
-    let kernel = group::reference().name();
-    format!("{} ({}), kernel {kernel}", build::VERSION, build::HASH)
-});
+/// Days before an end at which it is warned about.
+const WARN_DAYS: i64 = 30;
+const DAY_MS: i64 = 86_400_000;
 
 /// One agency's node: keeps its home, offers its collections, answers its peers.
 #[derive(Debug, Parser)]
@@ -52,23 +38,6 @@ struct Cli {
     context: Context,
     #[command(subcommand)]
     command: Command,
-}
-
-/// What every command knows.
-#[derive(Debug, Args)]
-struct Context {
-    /// Home folder of this agency
-    #[arg(long, global = true, value_name = "DIR", env = "TALLY_HOME")]
-    home: Option<PathBuf>,
-    /// File whose first line is the passphrase of the home
-    #[arg(long, global = true, value_name = "FILE")]
-    passphrase_file: Option<PathBuf>,
-    /// Print the result as one JSON object
-    #[arg(long, global = true)]
-    json: bool,
-    /// No progress and no hints
-    #[arg(short, long, global = true)]
-    quiet: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -90,27 +59,15 @@ enum Command {
     Epoch(epoch::EpochCommand),
 }
 
-/// Runs the program: arguments in, exit code out.
+/// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
-    let exit = catch_unwind(AssertUnwindSafe(run));
-    // The panic itself was shown by the panic hook.
-    exit.unwrap_or(Exit::Bug).into()
+    command::main(PROGRAM, |cli: &Cli| &cli.context, dispatch)
 }
 
-fn run() -> Exit {
-    if let Err(error) = process::harden() {
-        return ended(Err(error.into()), false);
-    }
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return misused(&error),
-    };
-    ended(dispatch(&cli), cli.context.json)
-}
-
-fn dispatch(cli: &Cli) -> Outcome<()> {
+fn dispatch(cli: &Cli) -> Outcome<Exit> {
     let context = &cli.context;
+    // A node's logs are as its configuration says.
     if !matches!(cli.command, Command::Serve) {
         context.start_logs()?;
     }
@@ -121,147 +78,42 @@ fn dispatch(cli: &Cli) -> Outcome<()> {
         Command::Peer(command) => peer::run(context, command),
         Command::Collection(command) => collection::run(context, command),
         Command::Epoch(command) => epoch::run(context, command),
-    }
+    }?;
+    Ok(Exit::Done)
 }
 
-fn ended(outcome: Outcome<()>, json: bool) -> Exit {
-    match outcome {
-        Ok(()) => Exit::Done,
-        Err(failure) => {
-            failure.report(PROGRAM, json);
-            failure.exit
-        }
-    }
+/// Prints a result.
+fn print<R: Report>(context: &Context, result: &R) -> Outcome<()> {
+    context.print(PROGRAM, result)
 }
 
-/// Help and version are results; anything else that the parser says is bad usage.
-fn misused(error: &clap::Error) -> Exit {
-    if !error.use_stderr() {
-        // If stdout is gone there is nobody to help.
-        let _ = error.print();
-        return Exit::Done;
-    }
-    let text = error.to_string();
-    let what = text.lines().next().unwrap_or_default();
-    let what = what.strip_prefix("error: ").unwrap_or(what);
-    let json = std::env::args_os().any(|argument| argument == "--json");
-    match error.kind() {
-        // The parser's answer is the help itself.
-        clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let _ = error.print();
-            if json {
-                Failure::usage("usage", "a command is missing", "see --help").report(PROGRAM, json);
-            }
-        }
-        _ => {
-            // Lists of missing arguments and the like follow the first line.
-            let rest = text.lines().skip(1).map(str::trim);
-            let rest: Vec<&str> = rest.filter(|line| !line.is_empty()).collect();
-            let what = match rest.iter().position(|line| line.starts_with("Usage:")) {
-                Some(0) | None => what.to_owned(),
-                Some(n) => format!("{what} {}", rest[..n].join(" ")),
-            };
-            Failure::usage("usage", what, "see --help").report(PROGRAM, json);
-        }
-    }
-    Exit::Usage
+/// Whether a time lies within the next [`WARN_DAYS`] days, or in the past.
+fn ends_soon(end_ms: i64, now_ms: i64) -> bool {
+    end_ms - now_ms < WARN_DAYS * DAY_MS
 }
 
-impl Context {
-    fn start_logs(&self) -> Outcome<()> {
-        let format = match self.json {
-            true => LogFormat::Json,
-            false => LogFormat::Pretty,
-        };
-        let filter = if self.quiet { "error" } else { "warn" };
-        Ok(init_tracing(format, filter)?)
-    }
-
-    /// The folder of the home.
-    fn home_dir(&self) -> Outcome<&Path> {
-        self.home.as_deref().ok_or_else(|| {
-            Failure::usage(
-                "no-home",
-                "no home is named",
-                "give --home DIR or set TALLY_HOME",
-            )
-        })
-    }
-
-    fn passphrase(&self) -> PassphraseInputs {
-        PassphraseInputs::from_environment(self.passphrase_file.clone())
-    }
-
-    /// Opens the home. May ask for the passphrase, so it comes before [`Self::block_on`].
-    fn open(&self) -> Outcome<Home> {
-        Ok(Home::open(self.home_dir()?, &self.passphrase())?)
-    }
-
-    /// Runs async work on this thread, which the work may keep busy. A signal ends the program at
-    /// once: files are written beside their place and renamed, so nothing half-made is left in
-    /// force.
-    fn block_on<T>(&self, work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
-        let runtime = runtime()?;
-        // Before any work, so that there is no moment in which a signal has another effect.
-        let mut signals = {
-            let _inside = runtime.enter();
-            Signals::new()?
-        };
-        let json = self.json;
-        runtime.spawn(async move {
-            signals.next().await;
-            let failure = Failure::new(
-                Exit::Interrupted,
-                "interrupted",
-                "interrupted before the end",
-                "run the command again",
-            );
-            failure.report(PROGRAM, json);
-            std::process::exit(failure.exit.code().into());
-        });
-        runtime.block_on(work)
-    }
-
-    /// A line on stderr for a person, unless `--quiet`.
-    fn hint(&self, text: &str) {
-        if !self.quiet {
-            eprintln!("{text}");
-        }
-    }
-}
-
-fn runtime() -> Outcome<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| AgencyError::Bug(format!("cannot start threads: {e}")).into())
-}
-
-/// SIGINT and SIGTERM.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    /// From here on neither signal ends the process by itself. Needs a running runtime.
-    fn new() -> Outcome<Self> {
-        let listen = |kind| {
-            signal(kind).map_err(|e| AgencyError::Bug(format!("cannot listen for signals: {e}")))
-        };
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
-    }
-
-    /// Waits for the next of either.
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
+/// Runs async work on this thread, which the work may keep busy. A signal ends the program at once:
+/// files are written beside their place and renamed, so nothing half-made is left in force.
+fn block_on<T>(context: &Context, work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    let runtime = runtime()?;
+    // Before any work, so that there is no moment in which a signal has another effect.
+    let mut signals = {
+        let _inside = runtime.enter();
+        Signals::new()?
+    };
+    let json = context.json;
+    runtime.spawn(async move {
+        signals.next().await;
+        let failure = Failure::new(
+            Exit::Interrupted,
+            "interrupted",
+            "interrupted before the end",
+            "run the command again",
+        );
+        failure.report(PROGRAM, json);
+        std::process::exit(failure.exit.code().into());
+    });
+    runtime.block_on(work)
 }
 
 #[cfg(test)]
@@ -269,6 +121,13 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn ends_are_announced() {
+        assert!(ends_soon(0, 1));
+        assert!(ends_soon(29 * DAY_MS, 0));
+        assert!(!ends_soon(31 * DAY_MS, 0));
+    }
 
     #[test]
     fn the_parser_is_consistent() {

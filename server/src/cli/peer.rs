@@ -21,11 +21,9 @@ use tallystick_protocol::{
     statements::{Manifest, Name, open_as_named},
 };
 
-use super::{
-    Context,
-    output::{Report, ends_soon, facts, grouped, list, moment, or_dash, write_stdout},
-    peer_add,
-};
+use super::{block_on, ends_soon, peer_add, print};
+use tallystick_agency::command::Context;
+use tallystick_agency::report::{Report, facts, grouped, list, moment, or_dash, write_stdout};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PeerCommand {
@@ -91,7 +89,7 @@ fn export(context: &Context, file: Option<&Path>) -> Outcome<()> {
         }
         _ => {}
     }
-    let home = context.open()?;
+    let home = context.open_home()?;
     let frame = peers::export(&home, clock::now_ms())?;
     let manifest: Manifest = open_as_named(&frame).map_err(AgencyError::from)?;
     let fingerprint = VerifyKey::from(manifest.signing_key).key_id();
@@ -100,12 +98,15 @@ fn export(context: &Context, file: Option<&Path>) -> Outcome<()> {
         Some(file) => {
             // A manifest is public.
             atomic_write(file, frame.bytes(), 0o644)?;
-            context.print(&Exported {
-                file: file.display().to_string(),
-                name: manifest.agency.to_string(),
-                fingerprint: fingerprint.clone(),
-                expires_ms: ms(manifest.expires_ms.get()),
-            })?;
+            print(
+                context,
+                &Exported {
+                    file: file.display().to_string(),
+                    name: manifest.agency.to_string(),
+                    fingerprint: fingerprint.clone(),
+                    expires_ms: ms(manifest.expires_ms.get()),
+                },
+            )?;
         }
     }
     context.hint("next: give the file to the peer, and over another channel this fingerprint:");
@@ -161,9 +162,9 @@ impl Report for Peers {
 }
 
 fn show(context: &Context) -> Outcome<()> {
-    let home = context.open()?;
+    let home = context.open_home()?;
     let now = clock::now_ms();
-    let peers = context.block_on(all(&home))?;
+    let peers = block_on(context, all(&home))?;
     let entry = |peer: Peer| {
         Ok(Entry {
             state: stored_manifest(&peer)?.state.map(|state| state.to_string()),
@@ -180,7 +181,7 @@ fn show(context: &Context) -> Outcome<()> {
     if peers.is_empty() {
         context.hint("no peers yet: take in a peer's file with `tallyd peer add FILE`");
     }
-    context.print(&Peers { peers })
+    print(context, &Peers { peers })
 }
 
 async fn all(home: &Home) -> Outcome<Vec<Peer>> {
@@ -209,8 +210,8 @@ impl Report for Revoked {
 }
 
 fn revoke(context: &Context, name: &Name) -> Outcome<()> {
-    let home = context.open()?;
-    let peer = context.block_on(async {
+    let home = context.open_home()?;
+    let peer = block_on(context, async {
         let store = home.store().await?;
         store.revoke_peer(name.as_str(), clock::now_ms()).await?;
         let peer = store.peer(name.as_str()).await?;
@@ -218,10 +219,13 @@ fn revoke(context: &Context, name: &Name) -> Outcome<()> {
         Ok(peer)
     })?;
     match peer.and_then(|peer| peer.revoked_ms) {
-        Some(revoked_ms) => context.print(&Revoked {
-            name: name.to_string(),
-            revoked_ms,
-        }),
+        Some(revoked_ms) => print(
+            context,
+            &Revoked {
+                name: name.to_string(),
+                revoked_ms,
+            },
+        ),
         None => Err(Failure::usage(
             "no-such-peer",
             format!("there is no peer {name}"),

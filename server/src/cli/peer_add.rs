@@ -13,10 +13,12 @@ use tallystick_agency::{
 use tallystick_protocol::statements::{Manifest, open_as_named};
 
 use super::{
-    Context,
-    output::{Report, facts, grouped, moment, or_dash},
+    block_on,
     peer::{manifest_frame, stored_manifest},
+    print,
 };
+use tallystick_agency::command::Context;
+use tallystick_agency::report::{Report, facts, grouped, moment, or_dash};
 
 #[derive(Debug, Args)]
 pub(super) struct AddArgs {
@@ -73,7 +75,7 @@ impl Report for Added {
 
 pub(super) fn add(context: &Context, args: &AddArgs) -> Outcome<()> {
     let frame = manifest_frame(&args.file)?;
-    let home = context.open()?;
+    let home = context.open_home()?;
     let now = clock::now_ms();
     let manifest: Manifest = open_as_named(&frame).map_err(|e| broken(&args.file, &e))?;
     let Import {
@@ -94,7 +96,7 @@ pub(super) fn add(context: &Context, args: &AddArgs) -> Outcome<()> {
             "nothing was added; check the digits, and ask the peer for its file again",
         ));
     }
-    let added = context.block_on(async {
+    let added = block_on(context, async {
         let store = home.store().await?;
         let known = store.peer(&peer.name).await?;
         if let Some(address) = &args.address {
@@ -140,7 +142,7 @@ pub(super) fn add(context: &Context, args: &AddArgs) -> Outcome<()> {
             changed,
         })
     })?;
-    context.print(&added)?;
+    print(context, &added)?;
     if args.fingerprint.is_none() && matches!(added.outcome, "added" | "replaced" | "reinstated") {
         context.hint(
             "next: compare the fingerprint with the peer over another channel, by telephone or in \

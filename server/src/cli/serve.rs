@@ -10,7 +10,8 @@ use tallystick_agency::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, Signals, runtime};
+use tallystick_agency::command::{Context, Signals, runtime};
+
 use crate::node::Node;
 
 pub(super) fn run(context: &Context) -> Outcome<()> {
@@ -19,7 +20,7 @@ pub(super) fn run(context: &Context) -> Outcome<()> {
     let log = NodeConfig::load(&file).map_or_else(|_| LogConfig::default(), |config| config.log);
     let filter = if context.quiet { "warn" } else { &log.filter };
     init_tracing(log.format, filter)?;
-    let home = context.open()?;
+    let home = context.open_home()?;
 
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;

@@ -84,9 +84,18 @@ fn a_receivers_closing_that_disagrees_is_refused() {
         Ok(())
     );
     assert_eq!(changed(|c| c.closed_ms = int(NOW + 1)), Ok(()));
-    assert_eq!(changed(|c| c.closed_ms = int(NOW - 1)), mismatch("closed_ms"));
-    assert_eq!(changed(|c| c.last_chunk_ms = Some(int(NOW - 1))), mismatch("chunk times"));
-    assert_eq!(changed(|c| c.last_chunk_ms = Some(int(NOW + 1))), mismatch("chunk times"));
+    assert_eq!(
+        changed(|c| c.closed_ms = int(NOW - 1)),
+        mismatch("closed_ms")
+    );
+    assert_eq!(
+        changed(|c| c.last_chunk_ms = Some(int(NOW - 1))),
+        mismatch("chunk times")
+    );
+    assert_eq!(
+        changed(|c| c.last_chunk_ms = Some(int(NOW + 1))),
+        mismatch("chunk times")
+    );
     // Who had every evaluation cannot call it aborted, to keep the outcome to itself.
     let aborts = |c: &mut ReceiverClosing| {
         c.status = Status::Aborted;

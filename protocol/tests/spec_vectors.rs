@@ -1,0 +1,244 @@
+//! The test vectors of the spec: made anew and compared byte by byte, then checked by this crate
+//! and by a second verifier that was written from the spec's text ([`stranger`]). A format change
+//! without new vectors fails here. To write new ones: `TALLY_WRITE_VECTORS=1 cargo test --release
+//! -p tallystick-protocol --test spec_vectors`.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "spec_vectors/scene.rs"]
+mod scene;
+#[path = "spec_vectors/stranger.rs"]
+mod stranger;
+#[path = "spec_vectors/twins.rs"]
+mod twins;
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tallystick_protocol::{
+    frame::{FrameReader, ReadError},
+    group,
+    identifiers::Profile,
+    snapshot::{Bucket, LabelContext, LabelKey, SnapshotVerifier},
+    statements::Name,
+    verify::{RecordVerifier, Report, Trust, Verdict},
+};
+
+use scene::{PROFILE_TEXT, Scene};
+use twins::Twin;
+
+fn vector(name: &str) -> PathBuf {
+    let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned();
+    workspace.join("docs/spec/vectors").join(name)
+}
+
+/// Compares with the file, or writes it.
+fn same(name: &str, made: &[u8]) {
+    let path = vector(name);
+    if std::env::var_os("TALLY_WRITE_VECTORS").is_some() {
+        std::fs::write(&path, made).unwrap();
+    }
+    let stands = std::fs::read(&path).unwrap_or_default();
+    assert!(
+        stands == made,
+        "docs/spec/vectors/{name} is not what the code makes: if the format was meant to change, \
+         change its version and the spec, then write the vectors anew"
+    );
+}
+
+fn pretty(value: &Value) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(value).unwrap();
+    text.push(b'\n');
+    text
+}
+
+/// The trust file's agencies.
+fn trusted() -> Vec<(String, Vec<u8>)> {
+    let trust: Value =
+        serde_json::from_slice(&std::fs::read(vector("trust.json")).unwrap()).unwrap();
+    assert_eq!(trust["schema"], "tally.trust/1");
+    let agencies = trust["agencies"].as_array().unwrap().iter();
+    agencies
+        .map(|a| {
+            let key = hex::decode(a["signing_key"].as_str().unwrap()).unwrap();
+            (a["agency"].as_str().unwrap().to_owned(), key)
+        })
+        .collect()
+}
+
+/// This crate's verifier.
+fn verify(bytes: &[u8]) -> Report {
+    let mut trust = Trust::default();
+    for (agency, key) in trusted() {
+        let key: [u8; 32] = key.try_into().unwrap();
+        trust.add(agency.parse::<Name>().unwrap(), key.into());
+    }
+    let mut verifier = RecordVerifier::new(group::reference(), Some(trust));
+    let mut reader = FrameReader::new(bytes);
+    loop {
+        let frame = match reader.next_frame() {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return verifier.finish(),
+            Err(ReadError::Frame(error)) => return verifier.fail_framing(error),
+            Err(ReadError::Io(error)) => panic!("{error}"),
+        };
+        match verifier.push(frame) {
+            Ok(None) => {}
+            Ok(Some(job)) => match job.run() {
+                Ok(proven) => verifier.settle(proven),
+                Err(failure) => return verifier.fail(&failure),
+            },
+            Err(failure) => return verifier.fail(&failure),
+        }
+    }
+}
+
+/// The first check that fails, by both verifiers, which must agree; `None` if all hold.
+fn verdict(what: &str, bytes: &[u8]) -> Option<&'static str> {
+    let report = verify(bytes);
+    let failed = report
+        .checks
+        .iter()
+        .find(|check| check.verdict == Verdict::Fail);
+    let ours = failed.map(|check| check.name);
+    assert_eq!(report.verified, ours.is_none(), "{what}");
+    let trusted = trusted();
+    let trusted: Vec<_> = trusted
+        .iter()
+        .map(|(n, k)| (n.as_str(), k.clone()))
+        .collect();
+    let theirs = stranger::record(bytes, &trusted).err();
+    assert_eq!(ours, theirs, "the two verifiers disagree: {what}");
+    ours
+}
+
+#[test]
+fn vectors_are_what_the_code_makes_and_every_verifier_agrees() {
+    let scene = Scene::play();
+    same("trust.json", &pretty(&scene.trust()));
+    same("record.tally", &scene.record);
+    same("aborted.tally", &scene.aborted);
+    same("refused.tally", &scene.refused);
+    same("sample.snapshot", &scene.snapshot);
+    same("values.json", &pretty(&scene.values));
+    same("profile-exact-1.txt", PROFILE_TEXT.as_bytes());
+    for name in ["record.tally", "aborted.tally", "refused.tally"] {
+        assert_eq!(verdict(name, &std::fs::read(vector(name)).unwrap()), None);
+    }
+
+    let twins = twins::of_record(&scene);
+    same("twins.json", &pretty(&twins::to_json(&twins)));
+    for Twin { name, fails, .. } in &twins {
+        assert!(!fails.is_empty(), "{name}");
+    }
+    for twin in &twins {
+        let bytes = twin.apply(&scene.record);
+        assert_ne!(bytes, scene.record, "{}", twin.name);
+        assert_eq!(
+            verdict(&twin.name, &bytes),
+            Some(twin.fails),
+            "{}",
+            twin.name
+        );
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_the_record_is_caught_by_the_second_verifier() {
+    let scene = Scene::play();
+    let trusted = trusted();
+    let trusted: Vec<_> = trusted
+        .iter()
+        .map(|(n, k)| (n.as_str(), k.clone()))
+        .collect();
+    // Every byte once; which of its bits is flipped goes round.
+    for (at, bit) in (0..scene.record.len()).zip((0..8).cycle()) {
+        let mut bytes = scene.record.clone();
+        bytes[at] ^= 1 << bit;
+        assert!(stranger::record(&bytes, &trusted).is_err(), "byte {at}");
+    }
+}
+
+/// The crate's verdict over a snapshot.
+fn snapshot_holds(bytes: &[u8], publisher: [u8; 32]) -> bool {
+    let mut reader = FrameReader::new(bytes);
+    let Ok(Some(header)) = reader.next_frame() else {
+        return false;
+    };
+    let Ok(mut verifier) = SnapshotVerifier::new(&header, &publisher.into()) else {
+        return false;
+    };
+    loop {
+        match reader.next_frame() {
+            Ok(Some(frame)) => {
+                if Bucket::parse(&frame, verifier.preamble()).is_err()
+                    || verifier.push(&frame).is_err()
+                {
+                    return false;
+                }
+            }
+            Ok(None) => return verifier.finish().is_ok(),
+            Err(_) => return false,
+        }
+    }
+}
+
+#[test]
+fn the_snapshot_opens_where_it_should_and_its_twins_are_refused() {
+    let scene = Scene::play();
+    let publisher: [u8; 32] = trusted()[0].1.clone().try_into().unwrap();
+    let snapshot = std::fs::read(vector("sample.snapshot")).unwrap();
+    assert!(snapshot_holds(&snapshot, publisher));
+    let entries = stranger::snapshot(&snapshot, &publisher).unwrap();
+
+    // The receiver's outputs, as the values state them, against the snapshot's tags.
+    let context = LabelContext::new(&"watchlist".parse().unwrap(), 1);
+    let mut opened = 0;
+    for element in scene.values["elements"].as_array().unwrap() {
+        let output = hex::decode(element["output"].as_str().unwrap()).unwrap();
+        let tag = &output[..7];
+        let sealed = entries.get(tag);
+        assert_eq!(sealed.is_some(), element["label"].is_string());
+        if let Some(sealed) = sealed {
+            let key = LabelKey::from_material(&output[32..], &context).unwrap();
+            let label = key.open(sealed, &context, tag).unwrap();
+            assert_eq!(element["label"], String::from_utf8(label.to_vec()).unwrap());
+            opened += 1;
+        }
+    }
+    assert_eq!(opened, 3);
+
+    let twins = twins::of_snapshot(&scene);
+    same("snapshot-twins.json", &pretty(&twins::to_json(&twins)));
+    for twin in &twins {
+        let bytes = twin.apply(&snapshot);
+        assert_ne!(bytes, snapshot, "{}", twin.name);
+        assert!(!snapshot_holds(&bytes, publisher), "{}", twin.name);
+        assert!(
+            stranger::snapshot(&bytes, &publisher).is_none(),
+            "{}",
+            twin.name
+        );
+    }
+}
+
+/// The vectors use the profile at one pair of Unicode versions, so that they do not change with the
+/// compiler; this holds the code to the same text.
+#[test]
+fn the_profile_is_the_text_of_the_spec() {
+    let version = |(a, b, c): (u8, u8, u8)| format!("{a}.{b}.{c}");
+    let text = PROFILE_TEXT.replace(
+        "normalisation 16.0.0, case 16.0.0",
+        &format!(
+            "normalisation {}, case {}",
+            version(unicode_normalization::UNICODE_VERSION),
+            version(char::UNICODE_VERSION)
+        ),
+    );
+    let hash: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    assert_eq!(hash, Profile::exact().tables_hash());
+}

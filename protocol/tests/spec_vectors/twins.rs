@@ -1,0 +1,603 @@
+//! Negative twins: one edit each that a verifier must refuse. Where a signature would give an edit
+//! away at once, the twin is signed anew, so that the rule behind the signature is what refuses it.
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use ed25519_dalek::{Signer, SigningKey};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    scene::{RECEIVER_SEED, SENDER_SEED, Scene},
+    stranger,
+};
+
+/// One edit: `remove` bytes at `offset` are replaced by `insert`.
+pub struct Twin {
+    pub name: String,
+    pub offset: usize,
+    pub remove: usize,
+    pub insert: Vec<u8>,
+    /// The check that fails.
+    pub fails: &'static str,
+}
+
+impl Twin {
+    pub fn apply(&self, bytes: &[u8]) -> Vec<u8> {
+        let (head, rest) = bytes.split_at(self.offset);
+        [head, &self.insert, &rest[self.remove..]].concat()
+    }
+}
+
+pub fn to_json(twins: &[Twin]) -> Value {
+    let twin = |t: &Twin| {
+        json!({
+            "name": t.name, "offset": t.offset, "remove": t.remove,
+            "insert": hex::encode(&t.insert), "fails": t.fails,
+        })
+    };
+    twins.iter().map(twin).collect()
+}
+
+/// A frame in a file.
+struct Part {
+    offset: usize,
+    kind: u8,
+    whole: Vec<u8>,
+}
+
+fn parts(bytes: &[u8]) -> Vec<Part> {
+    let mut offset = 0;
+    let part = |frame: stranger::Framed<'_>| {
+        let part = Part {
+            offset,
+            kind: frame.kind,
+            whole: frame.whole.to_vec(),
+        };
+        offset += frame.whole.len();
+        part
+    };
+    stranger::frames(bytes)
+        .unwrap()
+        .into_iter()
+        .map(part)
+        .collect()
+}
+
+fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+    [&[kind], &(body.len() as u32).to_be_bytes()[..], body].concat()
+}
+
+impl Part {
+    fn body(&self) -> &[u8] {
+        &self.whole[5..]
+    }
+
+    /// The whole frame is replaced.
+    fn becomes(&self, name: &str, whole: Vec<u8>, fails: &'static str) -> Twin {
+        Twin {
+            name: name.to_owned(),
+            offset: self.offset,
+            remove: self.whole.len(),
+            insert: whole,
+            fails,
+        }
+    }
+
+    /// One byte of the body, counted from its end if negative, is flipped.
+    fn flipped(&self, name: &str, at: isize, fails: &'static str) -> Twin {
+        let at = if at < 0 {
+            self.whole.len() as isize + at
+        } else {
+            at + 5
+        } as usize;
+        let byte = self.whole[at] ^ 1;
+        Twin {
+            name: name.to_owned(),
+            offset: self.offset + at,
+            remove: 1,
+            insert: vec![byte],
+            fails,
+        }
+    }
+}
+
+/// A statement taken apart, to be put together again otherwise.
+struct Statement<'a> {
+    part: &'a Part,
+    payload: String,
+    payload_type: String,
+    key: SigningKey,
+}
+
+impl<'a> Statement<'a> {
+    fn of(part: &'a Part, seed: [u8; 32]) -> Self {
+        let envelope: Value = serde_json::from_slice(part.body()).unwrap();
+        let payload = BASE64
+            .decode(envelope["payload"].as_str().unwrap())
+            .unwrap();
+        Self {
+            part,
+            payload: String::from_utf8(payload).unwrap(),
+            payload_type: envelope["payloadType"].as_str().unwrap().to_owned(),
+            key: SigningKey::from_bytes(&seed),
+        }
+    }
+
+    fn keyid(&self) -> String {
+        hex::encode(Sha256::digest(self.key.verifying_key().to_bytes()))
+    }
+
+    fn signature(&self, payload: &str) -> String {
+        let (ty, n) = (&self.payload_type, payload.len());
+        let message = format!("DSSEv1 {} {ty} {n} {payload}", ty.len());
+        BASE64.encode(self.key.sign(message.as_bytes()).to_bytes())
+    }
+
+    fn envelope(&self, payload: &str) -> String {
+        format!(
+            r#"{{"payload":"{}","payloadType":"{}","signatures":[{{"keyid":"{}","sig":"{}"}}]}}"#,
+            BASE64.encode(payload),
+            self.payload_type,
+            self.keyid(),
+            self.signature(payload)
+        )
+    }
+
+    /// Another payload, signed as it should be.
+    fn says(&self, name: &str, from: &str, to: &str, fails: &'static str) -> Twin {
+        assert!(
+            self.payload.contains(from),
+            "{name}: {from} in {}",
+            self.payload
+        );
+        let payload = self.payload.replacen(from, to, 1);
+        self.part.becomes(
+            name,
+            frame(self.part.kind, self.envelope(&payload).as_bytes()),
+            fails,
+        )
+    }
+
+    /// Another envelope around the same payload.
+    fn wrapped(&self, name: &str, from: &str, to: &str, fails: &'static str) -> Twin {
+        let envelope = self.envelope(&self.payload);
+        assert_eq!(envelope.as_bytes(), self.part.body());
+        assert!(envelope.contains(from), "{name}");
+        let envelope = envelope.replacen(from, to, 1);
+        self.part
+            .becomes(name, frame(self.part.kind, envelope.as_bytes()), fails)
+    }
+}
+
+/// What stands behind `"member":` up to the next comma or bracket.
+fn member(payload: &str, member: &str) -> String {
+    let start = payload.find(&format!("\"{member}\":")).unwrap();
+    let end = payload[start..].find([',', '}', ']']).unwrap();
+    payload[start..start + end].to_owned()
+}
+
+pub fn of_record(scene: &Scene) -> Vec<Twin> {
+    let parts = parts(&scene.record);
+    let [
+        header,
+        asked,
+        answer,
+        chunks @ ..,
+        receiver_closing,
+        sender_closing,
+    ] = &parts[..]
+    else {
+        panic!("another order");
+    };
+    let request = Statement::of(asked, RECEIVER_SEED);
+    let grant = Statement::of(answer, SENDER_SEED);
+    let said = Statement::of(receiver_closing, RECEIVER_SEED);
+    let closed = Statement::of(sender_closing, SENDER_SEED);
+    let at = |offset: usize, remove: usize, insert: Vec<u8>, name: &str, fails| Twin {
+        name: name.to_owned(),
+        offset,
+        remove,
+        insert,
+        fails,
+    };
+    let end = scene.record.len();
+    let keyid = request.keyid();
+    let upper = |text: String| {
+        let (name, value) = text.split_once(':').unwrap();
+        format!("{name}:{}", value.to_uppercase())
+    };
+    let session = member(&request.payload, "session");
+    let key = |s: &Statement<'_>| member(&s.payload, "signing_key");
+    let issued = member(&request.payload, "issued_ms");
+    let first = &chunks[0];
+    let second = &chunks[2];
+
+    vec![
+        // Framing.
+        at(end - 1, 1, vec![], "the last byte is missing", "framing"),
+        at(end, 0, vec![0], "a byte follows the record", "framing"),
+        at(
+            end,
+            0,
+            frame(0x30, b""),
+            "a frame follows the sender's closing",
+            "framing",
+        ),
+        at(0, 0, header.whole.clone(), "two headers", "request"),
+        at(0, header.whole.len(), vec![], "no header", "framing"),
+        header.flipped("another magic", 0, "framing"),
+        header.flipped("the header names another session", -1, "request"),
+        at(
+            asked.offset,
+            1,
+            vec![0x13],
+            "a kind that is not known",
+            "framing",
+        ),
+        // The one byte form, of the request and in general. All are signed as they stand.
+        request.says(
+            "a space in the payload",
+            "{\"protocol\":",
+            "{ \"protocol\":",
+            "request",
+        ),
+        request.says("a line end behind the payload", "}", "}\n", "request"),
+        request.says(
+            "an unknown member",
+            "{\"protocol\":",
+            "{\"x\":1,\"protocol\":",
+            "request",
+        ),
+        request.says(
+            "a member stands twice",
+            &issued,
+            &format!("{issued},{issued}"),
+            "request",
+        ),
+        request.says(
+            "members in another order",
+            "\"protocol\":\"tallystick/1\",\"suite\":\"ristretto255-SHA512\"",
+            "\"suite\":\"ristretto255-SHA512\",\"protocol\":\"tallystick/1\"",
+            "request",
+        ),
+        request.says(
+            "an absent member written as null",
+            "\"case\":",
+            "\"dpia\":null,\"case\":",
+            "request",
+        ),
+        request.says(
+            "upper-case hex digits",
+            &key(&request),
+            &upper(key(&request)),
+            "request",
+        ),
+        request.says(
+            "an integer with a fraction",
+            &issued,
+            &format!("{issued}.0"),
+            "request",
+        ),
+        request.says(
+            "an integer of 2^53",
+            &issued,
+            "\"issued_ms\":9007199254740992",
+            "request",
+        ),
+        request.says(
+            "an escape that is not needed: slash",
+            "7/8",
+            "7\\/8",
+            "request",
+        ),
+        request.says(
+            "an escape that is not needed: code point",
+            "ó",
+            "\\u00f3",
+            "request",
+        ),
+        request.says("a control character", "Act 1", "Act\\n1", "request"),
+        request.says(
+            "a mark that turns the direction of text",
+            "Act 1",
+            "Act \u{202e}1",
+            "request",
+        ),
+        request.says(
+            "an agency that asks itself",
+            "\"sender\":{\"agency\":\"border-b\"",
+            "\"sender\":{\"agency\":\"police-a\"",
+            "request",
+        ),
+        request.wrapped(
+            "base64 with a line end",
+            "\",\"payloadType",
+            "\\n\",\"payloadType",
+            "request",
+        ),
+        request.wrapped(
+            "a space in the envelope",
+            ",\"payloadType",
+            ", \"payloadType",
+            "request",
+        ),
+        request.wrapped(
+            "another payload type",
+            "request.v1+json",
+            "request.v2+json",
+            "request",
+        ),
+        request.wrapped("another keyid", &keyid, &closed.keyid(), "request"),
+        request.wrapped(
+            "no signature",
+            &format!(
+                "{{\"keyid\":\"{keyid}\",\"sig\":\"{}\"}}",
+                request.signature(&request.payload)
+            ),
+            "",
+            "request",
+        ),
+        // What the request says.
+        request.says(
+            "another session than the header's",
+            &session,
+            &session.replace("5e5e", "5e5f"),
+            "request",
+        ),
+        request.says(
+            "another suite",
+            "ristretto255-SHA512",
+            "P256-SHA256",
+            "request",
+        ),
+        request.says(
+            "types that do not ascend",
+            "\"type\":\"document\"",
+            "\"type\":\"zzz\"",
+            "request",
+        ),
+        request.says(
+            "a query without elements",
+            "\"elements\":16",
+            "\"elements\":0",
+            "request",
+        ),
+        // A request that is sound in itself, but is not the one that was granted.
+        request.says("another purpose", "Act 1", "Act 2", "answer"),
+        // What the grant says.
+        grant.says(
+            "a grant of another mode",
+            "\"mode\":\"elements\"",
+            "\"mode\":\"count\"",
+            "answer",
+        ),
+        grant.says(
+            "a grant of another collection",
+            "\"collection\":\"watchlist\"",
+            "\"collection\":\"blacklist\"",
+            "answer",
+        ),
+        grant.says(
+            "tags shorter than the rule",
+            "\"tag_bytes\":7",
+            "\"tag_bytes\":6",
+            "answer",
+        ),
+        grant.says(
+            "the key of one type only",
+            &grant.payload[grant.payload.find(",{\"type\":\"text\"").unwrap()
+                ..grant.payload.find("],\"snapshot\"").unwrap()],
+            "",
+            "answer",
+        ),
+        grant.says(
+            "an OPRF key that is the identity",
+            &member(&grant.payload, "public_key"),
+            &format!("\"public_key\":\"{}\"", "00".repeat(32)),
+            "answer",
+        ),
+        grant.says(
+            "a grant after the request's expiry",
+            &member(&grant.payload, "granted_ms"),
+            "\"granted_ms\":1800003600001",
+            "answer",
+        ),
+        // Sound, but the chunks were signed over the other grant.
+        grant.says(
+            "another window",
+            "\"window_chunks\":2",
+            "\"window_chunks\":3",
+            "chunks",
+        ),
+        // Chunks.
+        first.flipped("a blinded element", 4 + 9 + 2, "chunks"),
+        first.flipped("the index of a chunk", 3, "chunks"),
+        first.flipped("the signature of a blinded chunk", -1, "chunks"),
+        chunks[1].flipped("a proof", -65, "chunks"),
+        at(
+            first.offset,
+            first.whole.len() + chunks[1].whole.len(),
+            vec![],
+            "a pair of chunks left out",
+            "chunks",
+        ),
+        at(
+            first.offset,
+            0,
+            [&first.whole[..], &chunks[1].whole].concat(),
+            "a pair of chunks twice",
+            "chunks",
+        ),
+        at(
+            second.offset,
+            chunks[2].whole.len() + chunks[3].whole.len(),
+            vec![],
+            "the second pair left out",
+            "chunks",
+        ),
+        at(
+            chunks[1].offset,
+            chunks[1].whole.len() + second.whole.len(),
+            [&second.whole[..], &chunks[1].whole].concat(),
+            "an answer that does not follow its own question",
+            "chunks",
+        ),
+        forged(chunks, answer, asked),
+        // Closings.
+        said.says(
+            "another number of elements",
+            "\"elements\":32",
+            "\"elements\":31",
+            "closings",
+        ),
+        said.says(
+            "a complete session called aborted",
+            "\"status\":\"complete\"",
+            "\"status\":\"aborted\"",
+            "closings",
+        ),
+        said.says(
+            "another set commitment",
+            &member(&said.payload, "set_commitment"),
+            &format!("\"set_commitment\":\"{}\"", "ab".repeat(32)),
+            "closings",
+        ),
+        said.says(
+            "another nonce than was committed to",
+            &member(&said.payload, "nonce"),
+            &format!("\"nonce\":\"{}\"", "ab".repeat(32)),
+            "closings",
+        ),
+        said.says(
+            "a match count that the grant does not ask for",
+            "},\"nonce\"",
+            ",\"matches\":3},\"nonce\"",
+            "closings",
+        ),
+        closed.says(
+            "another charge",
+            "\"quota_after\":984",
+            "\"quota_after\":985",
+            "closings",
+        ),
+        closed.says(
+            "another receiver's closing",
+            &member(&closed.payload, "receiver_closing"),
+            &format!("\"receiver_closing\":\"{}\"", "ab".repeat(32)),
+            "closings",
+        ),
+        closed.says(
+            "no receiver's closing",
+            &format!("{},", member(&closed.payload, "receiver_closing")),
+            "",
+            "closings",
+        ),
+        at(
+            sender_closing.offset,
+            sender_closing.whole.len(),
+            vec![],
+            "the sender's closing is missing",
+            "closings",
+        ),
+        at(
+            receiver_closing.offset,
+            receiver_closing.whole.len() + sender_closing.whole.len(),
+            [&sender_closing.whole[..], &receiver_closing.whole].concat(),
+            "closings in the other order",
+            "closings",
+        ),
+    ]
+}
+
+/// An evaluated chunk whose elements 0 and 1 are swapped, with the signature that an honest sender
+/// would put on it: only the proof gives it away.
+fn forged(chunks: &[Part], answer: &Part, asked: &Part) -> Twin {
+    let sha = |parts: &[&[u8]]| -> [u8; 32] { Sha256::digest(parts.concat()).into() };
+    let start = sha(&[
+        b"tallystick/running/v1\0",
+        &sha(&[&asked.whole]),
+        &sha(&[&answer.whole]),
+    ]);
+    let through = sha(&[&start, &sha(&[&chunks[0].whole])]);
+    let running = sha(&[&start, &through]);
+    let body = chunks[1].body();
+    let mut unsigned = body[..body.len() - 64].to_vec();
+    let (one, other) = unsigned[6..70].split_at_mut(32);
+    one.swap_with_slice(other);
+    let message = [
+        b"tallystick/evaluated-chunk/v1\0",
+        &[0x5e; 16][..],
+        &0u32.to_be_bytes(),
+        &running,
+        &sha(&[&unsigned]),
+    ]
+    .concat();
+    let signature = SigningKey::from_bytes(&SENDER_SEED)
+        .sign(&message)
+        .to_bytes();
+    let whole = frame(0x21, &[&unsigned[..], &signature].concat());
+    chunks[1].becomes("two evaluations swapped and signed so", whole, "proofs")
+}
+
+pub fn of_snapshot(scene: &Scene) -> Vec<Twin> {
+    let parts = parts(&scene.snapshot);
+    let (header, buckets) = parts.split_first().unwrap();
+    let statement = Statement::of(header, SENDER_SEED);
+    let full = buckets
+        .iter()
+        .find(|bucket| bucket.body().len() > 8 + 2 * 7)
+        .unwrap();
+    let count = u32::from_be_bytes(full.body()[4..8].try_into().unwrap()) as usize;
+    assert!(count > 1);
+    let mut swapped = full.whole.clone();
+    let (one, other) = swapped[13..27].split_at_mut(7);
+    one.swap_with_slice(other);
+    let end = scene.snapshot.len();
+    let last = buckets.last().unwrap();
+    let at = |offset: usize, remove: usize, insert: Vec<u8>, name: &str| Twin {
+        name: name.to_owned(),
+        offset,
+        remove,
+        insert,
+        fails: "snapshot",
+    };
+    vec![
+        full.flipped("a byte of a tag", 8 + 6, "snapshot"),
+        full.flipped("a byte of a sealed label", -1, "snapshot"),
+        full.becomes("tags that do not ascend", swapped, "snapshot"),
+        full.flipped("the index of a bucket", 3, "snapshot"),
+        full.flipped("the count of a bucket", 7, "snapshot"),
+        at(
+            last.offset,
+            last.whole.len(),
+            vec![],
+            "the last bucket is missing",
+        ),
+        at(end, 0, last.whole.clone(), "a bucket too many"),
+        at(
+            buckets[0].offset,
+            buckets[0].whole.len() + buckets[1].whole.len(),
+            [&buckets[1].whole[..], &buckets[0].whole].concat(),
+            "buckets in another order",
+        ),
+        statement.says(
+            "another root",
+            &member(&statement.payload, "root"),
+            &format!("\"root\":\"{}\"", "ab".repeat(32)),
+            "snapshot",
+        ),
+        statement.says(
+            "another salt",
+            &member(&statement.payload, "salt"),
+            &format!("\"salt\":\"{}\"", "ab".repeat(32)),
+            "snapshot",
+        ),
+        statement.says(
+            "another number of tags",
+            "\"elements\":16",
+            "\"elements\":17",
+            "snapshot",
+        ),
+        header.flipped("the signature of the header", -10, "snapshot"),
+    ]
+}
