@@ -140,12 +140,15 @@ pub fn verify(path: &Path, trust: Option<Trust>, quiet: bool) -> Outcome<Audited
 #[must_use]
 pub fn agree(records: &[Audited]) -> Option<bool> {
     let (first, rest) = records.split_first().filter(|(_, rest)| !rest.is_empty())?;
-    let answers = rest
+    let answers: Vec<Option<bool>> = rest
         .iter()
-        .map(|other| first.report.claims.agrees_with(&other.report.claims));
-    answers.fold(Some(true), |all, one| match (all, one) {
-        (Some(false), _) | (_, Some(false)) => Some(false),
-        (Some(true), Some(true)) => Some(true),
-        _ => None,
-    })
+        .map(|other| first.report.claims.agrees_with(&other.report.claims))
+        .collect();
+    if answers.contains(&Some(false)) {
+        return Some(false);
+    }
+    answers
+        .iter()
+        .all(|answer| *answer == Some(true))
+        .then_some(true)
 }
