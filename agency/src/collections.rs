@@ -160,15 +160,13 @@ impl EpochSeed {
         Ok(Self(Zeroizing::new(seed)))
     }
 
-    /// Opens the seed of an epoch, or makes it.
-    pub(crate) fn open_or_create(home: &Home, collection: &Name, epoch: u64) -> Result<Self> {
-        let name = secret_name(collection, epoch);
-        if !home.keys().is_present(&name)? {
-            let mut seed = Zeroizing::new([0u8; 32]);
-            crate::keys::fill_random(&mut seed[..])?;
-            home.keys().seal_secret(&name, &seed[..])?;
-        }
-        Self::open(home, collection, epoch)
+    /// Makes the seed of a new epoch. One that lies there is replaced: the store does not know it,
+    /// so what was ever charged under it is not known either.
+    pub(crate) fn create(home: &Home, collection: &Name, epoch: u64) -> Result<()> {
+        let mut seed = Zeroizing::new([0u8; 32]);
+        crate::keys::fill_random(&mut seed[..])?;
+        home.keys()
+            .seal_secret(&secret_name(collection, epoch), &seed[..])
     }
 
     /// Forgets the seed: nothing can be evaluated under this epoch any more.

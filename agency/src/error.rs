@@ -134,6 +134,12 @@ pub enum AgencyError {
         /// What was refused, and what to do.
         message: String,
     },
+    /// The state store is gone.
+    #[error(
+        "{} is gone or empty; restore it from a backup: it holds peers, and what they were charged",
+        .0.display()
+    )]
+    StateGone(PathBuf),
     /// The state store failed underneath (disk, lock, damage).
     #[error("state store: {source}; check free space and permissions of state.db")]
     Store {
@@ -168,6 +174,7 @@ impl AgencyError {
             Self::Table(error) => error.code(),
             Self::Network(_) => "network",
             Self::Refused { code, .. } => code,
+            Self::StateGone(_) => "state-gone",
             Self::Store { .. } => "store",
             Self::Bug(_) => "bug",
         }
@@ -187,6 +194,7 @@ impl AgencyError {
             | Self::WrongPassphrase
             | Self::NoSecret(_)
             | Self::Certificate { .. }
+            | Self::StateGone(_)
             | Self::Store { .. } => Kind::Usage,
             Self::SealBroken { .. } => Kind::Verification,
             Self::Tls(_) | Self::RefusedByPeer(_) | Self::Refused { .. } => Kind::Refused,

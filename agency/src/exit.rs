@@ -151,12 +151,20 @@ impl From<AgencyError> for Failure {
 /// What to do about errors whose message does not say it.
 fn advice(error: &AgencyError) -> &'static str {
     match error {
-        AgencyError::Io { .. } => "check that the path is right, and who may read and write it",
+        AgencyError::Io { source, .. } => match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                "make room on the disk and run the command again"
+            }
+            std::io::ErrorKind::NotFound => "check the path",
+            _ => "check that the path is right, and who may read and write it",
+        },
+        AgencyError::Table(_) => "check the file; nothing was written",
+        AgencyError::NoSecret(_) => "restore keys/ from a backup, or start a new epoch",
         AgencyError::Config { .. } => "mend the file and try again",
         AgencyError::WrongPassphrase => "give the passphrase of this home",
         AgencyError::SealBroken { .. } => "restore the home from a backup",
         _ => match error.kind() {
-            Kind::Usage => "see --help",
+            Kind::Usage => "see `--help`, and `tallyd check`",
             Kind::Refused => "ask the peer",
             Kind::PeerFault => "ask the peer which program it runs; keep its message",
             Kind::Network => "check address, port and connection, then try again",

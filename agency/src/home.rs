@@ -302,7 +302,7 @@ async fn build(
         write("tls/ca.crt", &ca)?;
     }
 
-    SqliteStore::open(&dir.join("state.db"))
+    SqliteStore::create(&dir.join("state.db"))
         .await?
         .close()
         .await;

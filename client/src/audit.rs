@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::BufReader,
+    io::{BufReader, Read},
     path::{Path, PathBuf},
 };
 
@@ -10,16 +10,17 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tallystick_agency::{
     AgencyError,
-    exit::{Failure, Outcome},
+    exit::{Exit, Failure, Outcome},
 };
 use tallystick_protocol::{
-    frame::{FrameReader, ReadError},
+    frame::{Frame, FrameReader, HEADER_BYTES, MAX_STATEMENT_BYTES, ReadError},
     group,
-    statements::{Hex, Name},
+    signing::VerifyKey,
+    statements::{Hex, Manifest, Name, open_as_named},
     verify::{ProofJob, RecordVerifier, Report, Trust},
 };
 
-use crate::progress::Progress;
+use crate::{error::bug, progress::Progress};
 
 /// The agencies that somebody vouches for: what `--trust` reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +45,61 @@ pub struct TrustedAgency {
 /// Schema of a trust file.
 pub const TRUST_SCHEMA: &str = "tally.trust/1";
 
+/// The most bytes of a peer file.
+const MAX_PEER_FILE_BYTES: u64 = (MAX_STATEMENT_BYTES + HEADER_BYTES) as u64;
+
+/// The name and key in a peer file, and the fingerprint that vouches for them once somebody has
+/// compared it.
+///
+/// # Errors
+/// A usage failure naming the file; a verification failure if its signature does not hold.
+pub fn manifest_key(path: &Path) -> Outcome<(TrustedAgency, String)> {
+    let unreadable = |source| AgencyError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    };
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_PEER_FILE_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
+    let manifest: Result<Manifest, _> =
+        Frame::from_bytes(bytes).and_then(|frame| open_as_named(&frame));
+    let manifest = manifest.map_err(|error| {
+        let what = format!("{}: {error}", path.display());
+        Failure::new(
+            Exit::Verification,
+            error.code(),
+            what,
+            "ask for the peer file again",
+        )
+    })?;
+    let fingerprint = VerifyKey::from(manifest.signing_key).key_id();
+    let agency = TrustedAgency {
+        agency: manifest.agency,
+        signing_key: manifest.signing_key,
+    };
+    Ok((agency, fingerprint))
+}
+
 impl TrustFile {
+    /// A trust file of these agencies.
+    #[must_use]
+    pub fn of(agencies: Vec<TrustedAgency>) -> Self {
+        Self {
+            schema: TRUST_SCHEMA.to_owned(),
+            agencies,
+        }
+    }
+
+    /// The text of the file.
+    ///
+    /// # Errors
+    /// `Bug` only.
+    pub fn to_text(&self) -> Outcome<String> {
+        serde_json::to_string_pretty(self).map_err(|e| bug(e.to_string()))
+    }
+
     /// Reads a file.
     ///
     /// # Errors

@@ -9,10 +9,7 @@ use tallystick_protocol::{
 };
 use tallystick_wire::CatalogueRequest;
 
-use crate::{
-    connect::{Connected, connect},
-    error::from_status,
-};
+use crate::connect::{Connected, connect};
 
 /// Asks a peer for its signed catalogue.
 ///
@@ -28,7 +25,7 @@ pub async fn ask(home: &Home, peer: &str, address: Option<&str>) -> Outcome<Cata
 pub(crate) async fn catalogue(home: &Home, connected: &mut Connected) -> Outcome<Catalogue> {
     let answer = connected.client.catalogue(CatalogueRequest {}).await;
     let envelope = answer
-        .map_err(|status| from_status(&status, ""))?
+        .map_err(|status| connected.trouble.failure(&status, ""))?
         .into_inner();
     let frame = Frame::try_from(envelope).map_err(AgencyError::from)?;
     let key = VerifyKey(connected.peer.signing_key);

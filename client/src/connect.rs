@@ -4,7 +4,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -25,8 +25,13 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_rustls::TlsConnector;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint, Uri},
+};
 use tower::service_fn;
+
+use crate::error::from_status;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -57,6 +62,30 @@ pub(crate) struct Connected {
     pub(crate) client: ExchangeClient<Channel>,
     pub(crate) peer: Peer,
     pub(crate) traffic: Arc<Traffic>,
+    pub(crate) trouble: Trouble,
+}
+
+/// Why the peer's TLS ended the connection. In TLS 1.3 the answer to our certificate comes with the
+/// first read, after the handshake, and the layers above forget it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trouble(Arc<OnceLock<Failure>>);
+
+impl Trouble {
+    fn note(&self, error: &io::Error) {
+        let error = tls::classify(error);
+        if !matches!(error, AgencyError::Network(_)) {
+            // The first reason is the one that counts.
+            let _ = self.0.set(error.into());
+        }
+    }
+
+    /// What a status means, given what TLS said.
+    pub(crate) fn failure(&self, status: &Status, charged: &str) -> Failure {
+        self.0
+            .get()
+            .cloned()
+            .unwrap_or_else(|| from_status(status, charged))
+    }
 }
 
 /// Finds the peer and connects to it. `address` overrides the one in its manifest.
@@ -101,6 +130,8 @@ pub(crate) async fn connect(
     let config = tls::client_config(&home.tls_identity()?, pins, &peer.name)?;
     let connector = TlsConnector::from(Arc::new(config));
     let traffic = Arc::new(Traffic::default());
+    let trouble = Trouble::default();
+    let seen = trouble.clone();
     let client = {
         let (address, traffic) = (address.to_owned(), Arc::clone(&traffic));
         let endpoint = Endpoint::from_static("http://peer")
@@ -112,13 +143,14 @@ pub(crate) async fn connect(
             .initial_connection_window_size(2 << 20);
         let connector = service_fn(move |_: Uri| {
             let (address, traffic) = (address.clone(), Arc::clone(&traffic));
+            let trouble = seen.clone();
             let connector = connector.clone();
             async move {
                 let stream = TcpStream::connect(&address).await?;
                 stream.set_nodelay(true)?;
                 let stream = Counted { stream, traffic };
                 let stream = connector.connect(tls::server_name(), stream).await?;
-                Ok::<_, io::Error>(TokioIo::new(stream))
+                Ok::<_, io::Error>(TokioIo::new(Watched { stream, trouble }))
             }
         });
         endpoint.connect_with_connector(connector).await
@@ -135,6 +167,17 @@ pub(crate) async fn connect(
                 ),
                 "check that its node runs (`tallyd serve`) and that the address is right",
             ),
+            // Whoever answers there is not who was pinned: by mistake, or on purpose.
+            AgencyError::Tls(refusal) => Failure::new(
+                tallystick_agency::exit::Exit::Refused,
+                refusal.code(),
+                format!(
+                    "the server at {address} does not show the pinned certificate of {} ({refusal})",
+                    peer.name
+                ),
+                "check the address; if it is right, speak to the peer by telephone before you add \
+                 another manifest: somebody may stand in between",
+            ),
             other => other.into(),
         }
     })?;
@@ -145,6 +188,7 @@ pub(crate) async fn connect(
         client,
         peer,
         traffic,
+        trouble,
     })
 }
 
@@ -154,6 +198,48 @@ fn root_cause(error: &dyn std::error::Error) -> String {
         cause = deeper;
     }
     cause.to_string()
+}
+
+/// A TLS stream that keeps why it failed.
+struct Watched<S> {
+    stream: S,
+    trouble: Trouble,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Poll::Ready(Err(error)) = &result {
+            self.trouble.note(error);
+        }
+        result
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if let Poll::Ready(Err(error)) = &result {
+            self.trouble.note(error);
+        }
+        result
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 /// A TCP stream that counts.

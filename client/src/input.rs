@@ -109,11 +109,9 @@ impl Plan {
             return Err(Failure::usage(
                 "no-keys",
                 format!(
-                    "{}: no row gives a key: {} rows, {} keys empty, {} rejected",
+                    "{}: no row gives a key: {}",
                     input.display(),
-                    tally.rows,
-                    tally.empty,
-                    tally.rejected_total()
+                    tally.why_no_keys()
                 ),
                 "check the columns of --key; nothing was asked",
             ));

@@ -21,7 +21,10 @@ use tallystick_protocol::{
 };
 use tallystick_wire::{Envelope, SnapshotRequest};
 
-use crate::{connect::Connected, error::from_status, progress::Progress};
+use crate::{
+    connect::{Connected, Trouble},
+    progress::Progress,
+};
 
 /// A snapshot on disk, verified to its last byte, with the places of its buckets in memory.
 #[derive(Debug)]
@@ -207,12 +210,12 @@ async fn fetch(
     };
     let answer = connected.client.snapshot(request).await;
     let mut frames = answer
-        .map_err(|status| from_status(&status, ""))?
+        .map_err(|status| connected.trouble.failure(&status, ""))?
         .into_inner();
     let mut out = BufWriter::with_capacity(1 << 20, file);
     let mut bytes = 0u64;
     // The header comes first with each fetch; it stands in the file once.
-    let header = next_frame(&mut frames).await?;
+    let header = next_frame(&mut frames, &connected.trouble).await?;
     let header = header.ok_or_else(|| {
         let error = Error::Malformed {
             what: "snapshot",
@@ -225,7 +228,7 @@ async fn fetch(
         out.write_all(header.bytes())
             .map_err(|e| io("write", part, e))?;
     }
-    while let Some(frame) = next_frame(&mut frames).await? {
+    while let Some(frame) = next_frame(&mut frames, &connected.trouble).await? {
         bytes += frame.bytes().len() as u64;
         progress.set(bytes);
         if bytes > most {
@@ -242,9 +245,12 @@ async fn fetch(
     out.get_ref().sync_all().map_err(|e| io("write", part, e))
 }
 
-async fn next_frame(frames: &mut tonic::Streaming<Envelope>) -> Outcome<Option<Frame>> {
+async fn next_frame(
+    frames: &mut tonic::Streaming<Envelope>,
+    trouble: &Trouble,
+) -> Outcome<Option<Frame>> {
     let message = frames.message().await;
-    match message.map_err(|status| from_status(&status, ""))? {
+    match message.map_err(|status| trouble.failure(&status, ""))? {
         Some(envelope) => Ok(Some(Frame::try_from(envelope).map_err(AgencyError::from)?)),
         None => Ok(None),
     }

@@ -37,7 +37,7 @@ use tokio::io::AsyncReadExt;
 
 use self::children::{Ready, Sender, Spent, receive};
 use crate::{
-    audit::{self, Audited, TRUST_SCHEMA, TrustFile, TrustedAgency},
+    audit::{self, Audited, TrustFile, TrustedAgency},
     datagen,
     error::bug,
 };
@@ -300,12 +300,8 @@ async fn add(home: &Home, peer: &Home) -> Outcome<()> {
 
 fn write_trust(dir: &Path, agencies: &[TrustedAgency; 2]) -> Outcome<PathBuf> {
     let path = dir.join("trust.json");
-    let file = TrustFile {
-        schema: TRUST_SCHEMA.to_owned(),
-        agencies: agencies.to_vec(),
-    };
-    let text = serde_json::to_vec_pretty(&file).map_err(|e| bug(e.to_string()))?;
-    tallystick_agency::fs::atomic_write(&path, &text, tallystick_agency::fs::OWNER_FILE)?;
+    let text = TrustFile::of(agencies.to_vec()).to_text()?;
+    tallystick_agency::fs::atomic_write(&path, text.as_bytes(), tallystick_agency::fs::OWNER_FILE)?;
     Ok(path)
 }
 

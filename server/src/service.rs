@@ -111,7 +111,12 @@ impl Exchange for Service {
             .iter()
             .map(|offered| snapshot_path(&self.node.home, offered.name.as_str(), &digest))
             .find(|path| path.exists())
-            .ok_or_else(|| Status::not_found("not-available: no such snapshot for this peer"))?;
+            .ok_or_else(|| {
+                let (peer, digest) = (&identity.agency, Hex(digest));
+                tracing::warn!(peer, %digest, "no such snapshot for this peer");
+                Status::not_found("not-available: no such snapshot for this peer")
+            })?;
+        tracing::info!(peer = identity.agency, digest = %Hex(digest), from_bucket, "snapshot read");
         let file = File::open(&path)
             .map_err(|_| Status::not_found("not-available: no such snapshot for this peer"))?;
         let (out, frames) = mpsc::channel(QUEUE * 4);
@@ -127,6 +132,7 @@ impl Exchange for Service {
         let frame = catalogue(&self.node, &identity, peer)
             .await
             .map_err(|e| status(&e))?;
+        tracing::info!(peer = identity.agency, "catalogue read");
         Ok(Response::new(frame.into()))
     }
 }
@@ -165,7 +171,15 @@ async fn catalogue(
 ) -> Result<Frame, AgencyError> {
     let mut collections = Vec::new();
     for offered in node.all_offered(&identity.agency).await? {
-        let keys = public_keys(&*node.keys(&offered)?);
+        // One collection that is broken at home takes no other with it.
+        let keys = match node.keys(&offered) {
+            Ok(keys) => public_keys(&keys),
+            Err(error) => {
+                let (code, collection) = (error.code(), offered.name.as_str());
+                tracing::error!(code, collection, "left out of the catalogue: {error}");
+                continue;
+            }
+        };
         let mut quota_left = Vec::with_capacity(keys.len());
         for key in &keys {
             let (name, epoch) = (offered.name.as_str(), offered.epoch);

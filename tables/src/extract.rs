@@ -120,6 +120,19 @@ pub struct Rejected {
 }
 
 impl Tally {
+    /// Rows, and why their keys are none: how many are empty, how many rejected for which reason,
+    /// first in which line. For a message.
+    #[must_use]
+    pub fn why_no_keys(&self) -> String {
+        let mut text = format!("{} rows, {} keys empty", self.rows, self.empty);
+        for (reason, rejected) in &self.rejected {
+            let line = rejected.first_lines.first().copied().unwrap_or_default();
+            let (count, code) = (rejected.count, reason.code());
+            text += &format!(", {count} rejected ({code}, first in line {line}: {reason})");
+        }
+        text.replace("; ", ", ")
+    }
+
     /// Keys refused for any reason.
     pub fn rejected_total(&self) -> u64 {
         self.rejected.values().map(|r| r.count).sum()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use tallystick_agency::{
-    exit::{Exit, Outcome},
+    exit::{Exit, Failure, Outcome},
     report,
 };
 use tallystick_protocol::{
@@ -22,6 +22,9 @@ pub(crate) enum AuditCommand {
     Verify(VerifyArgs),
     /// Show what the statements of a record say
     Show(ShowArgs),
+    /// Make a trust file, on stdout, from peer files; their fingerprints, on stderr, are for you to
+    /// compare with what the agencies tell you by another channel
+    Trust(TrustArgs),
 }
 
 /// What to verify.
@@ -41,6 +44,14 @@ pub(crate) struct ShowArgs {
     /// The record
     #[arg(value_name = "FILE")]
     file: PathBuf,
+}
+
+/// Whom to vouch for.
+#[derive(Debug, Args)]
+pub(crate) struct TrustArgs {
+    /// Peer files, as `tallyd peer export` writes them
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -135,6 +146,7 @@ pub(crate) fn run(context: &Context, command: &AuditCommand) -> Outcome<Exit> {
     match command {
         AuditCommand::Verify(args) => verify(context, args),
         AuditCommand::Show(args) => show(context, args),
+        AuditCommand::Trust(args) => trust(args),
     }
 }
 
@@ -170,6 +182,20 @@ fn verify(context: &Context, args: &VerifyArgs) -> Outcome<Exit> {
     })
 }
 
+/// The result is the trust file itself, so it is JSON in any case.
+fn trust(args: &TrustArgs) -> Outcome<Exit> {
+    let mut agencies = Vec::new();
+    for file in &args.files {
+        let (agency, fingerprint) = audit::manifest_key(file)?;
+        eprintln!("{}\n{}", agency.agency, report::grouped(&fingerprint));
+        agencies.push(agency);
+    }
+    let mut text = TrustFile::of(agencies).to_text()?;
+    text.push('\n');
+    report::write_stdout(text.as_bytes())?;
+    Ok(Exit::Done)
+}
+
 /// The statements of a record, as they stand in it.
 #[derive(Serialize)]
 struct Shown {
@@ -189,6 +215,14 @@ struct Shown {
 fn show(context: &Context, args: &ShowArgs) -> Outcome<Exit> {
     let Audited { report, .. } = audit::verify(&args.file, None, context.quiet)?;
     let verified = report.verified;
+    if report.claims.session.is_none() {
+        return Err(Failure::new(
+            Exit::Verification,
+            "no-record",
+            format!("{} is not a session record", args.file.display()),
+            "records lie in `records` of a home and end in .tally",
+        ));
+    }
     if !verified {
         eprintln!("warning: this record does not verify; see `tally audit verify`");
     }
@@ -223,6 +257,34 @@ fn show(context: &Context, args: &ShowArgs) -> Outcome<Exit> {
     })
 }
 
+/// Grounds that were stated. Case and persons are salted commitments: what stands behind them is
+/// kept, sealed, by the side that asked.
+fn grounds(request: &Request) -> Vec<(&'static str, String)> {
+    let legal = &request.legal;
+    let lines = [
+        ("legal basis", &legal.legal_basis),
+        ("offence", &legal.offence_category),
+        ("subject", &legal.subject_category),
+        ("impact assessment", &legal.dpia),
+        ("handling code", &legal.handling_code),
+        ("source code", &legal.source_code),
+    ];
+    let persons = request.persons.as_ref();
+    let commitments = [
+        ("case, committed", legal.case),
+        ("runner, committed", persons.map(|p| p.runner)),
+        ("orderer, committed", persons.and_then(|p| p.orderer)),
+        ("approver, committed", persons.and_then(|p| p.approver)),
+    ];
+    let lines = lines
+        .into_iter()
+        .filter_map(|(name, line)| Some((name, line.as_ref()?.to_string())));
+    let commitments = commitments
+        .into_iter()
+        .filter_map(|(name, hash)| Some((name, hash?.to_string())));
+    lines.chain(commitments).collect()
+}
+
 impl report::Report for Shown {
     const COMMAND: &'static str = "audit-show";
 
@@ -254,10 +316,12 @@ impl report::Report for Shown {
                 ("collection", request.collection.to_string()),
                 ("mode", request.mode.name().to_owned()),
                 ("profile", request.profile.id.to_string()),
+                ("class", request.legal.class.name().to_owned()),
                 ("purpose", request.legal.purpose.to_string()),
                 ("asked, padded", asked.collect::<Vec<_>>().join("; ")),
                 ("requested", time(request.issued_ms.get())),
             ]);
+            rows.extend(grounds(request));
         }
         if let Some(grant) = &self.grant {
             rows.extend([

@@ -12,7 +12,10 @@ use tallystick_agency::{
 use tallystick_protocol::statements::{Charge, Line, Name, SessionClass};
 
 use super::{Context, PROGRAM, block_on, tables::KeyArgs};
-use crate::run::{self, Grounds, MatchOptions, MatchReport};
+use crate::{
+    error::bug,
+    run::{self, Grounds, MatchOptions, MatchReport, SharedBuffer, Sink},
+};
 
 /// What to ask, of whom, on which grounds.
 #[derive(Debug, Args)]
@@ -45,7 +48,7 @@ pub(crate) struct MatchArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Grounds, for the record")]
 struct GroundsArgs {
-    /// individual-case, standing-cross-check or count-only
+    /// individual-case or standing-cross-check
     #[arg(long)]
     class: Option<SessionClass>,
     /// Purpose of the request
@@ -150,7 +153,31 @@ struct Matched {
     bytes: Bytes,
     record: PathBuf,
     out: Option<PathBuf>,
+    /// The lines themselves, where they went to no file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matches: Option<Matches>,
     kernel: &'static str,
+}
+
+/// Matches as a program reads them: names of columns, then rows of values in their order.
+#[derive(Debug, Serialize)]
+struct Matches {
+    columns: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Matches {
+    fn read(csv: &[u8]) -> Outcome<Self> {
+        let unread = |e: csv::Error| bug(format!("reading the own output: {e}"));
+        let text = |row: &csv::StringRecord| row.iter().map(str::to_owned).collect();
+        let mut reader = csv::Reader::from_reader(csv);
+        let columns = text(reader.headers().map_err(unread)?);
+        let rows = reader.records().map(|row| Ok(text(&row.map_err(unread)?)));
+        Ok(Self {
+            columns,
+            rows: rows.collect::<Outcome<_>>()?,
+        })
+    }
 }
 
 impl Report for Matched {
@@ -210,7 +237,7 @@ pub(crate) fn mebibytes(bytes: u64) -> String {
 }
 
 impl Matched {
-    fn new(done: MatchReport, out: Option<PathBuf>) -> Outcome<Self> {
+    fn new(done: MatchReport, out: Option<PathBuf>, matches: Option<Matches>) -> Outcome<Self> {
         let usage = process::usage()?;
         let rejected = done
             .tally
@@ -251,6 +278,7 @@ impl Matched {
             },
             record: done.record,
             out,
+            matches,
             kernel: done.kernel,
         })
     }
@@ -260,6 +288,7 @@ pub(crate) fn run(context: &Context, args: &MatchArgs) -> Outcome<Exit> {
     let source = args.keys.source(args.input.clone(), Vec::new())?;
     let mapping = source.mapping()?;
     let home = context.open_home()?;
+    let buffer = SharedBuffer::default();
     let options = MatchOptions {
         peer: args.peer.clone(),
         address: args.address.clone(),
@@ -268,12 +297,28 @@ pub(crate) fn run(context: &Context, args: &MatchArgs) -> Outcome<Exit> {
         mapping,
         out: args.out.clone(),
         force: args.force,
-        rows_to_stdout: !context.json,
+        sink: match context.json {
+            true => Sink::Memory(buffer.clone()),
+            false => Sink::Stdout,
+        },
         grounds: args.grounds.grounds(),
         quiet: context.quiet,
     };
-    let done = block_on(run::run(&home, options))?;
-    let matched = Matched::new(done, args.out.clone())?;
+    let done = block_on(run::run(&home, options)).map_err(|failure| match args.out {
+        // Standard output is gone (`| head`), full, or a device that takes nothing.
+        None if failure.code == "table-io" => Failure {
+            next: "if the session was closed, the same command with --out FILE writes the result \
+                   without asking, or charging, again"
+                .to_owned(),
+            ..failure
+        },
+        _ => failure,
+    })?;
+    let matches = match (&args.out, context.json) {
+        (None, true) => Some(Matches::read(&buffer.take())?),
+        _ => None,
+    };
+    let matched = Matched::new(done, args.out.clone(), matches)?;
     match (&args.out, context.json) {
         // The matches are the result; what else there is to say goes beside.
         (None, false) => {

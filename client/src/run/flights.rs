@@ -5,16 +5,17 @@ use std::{collections::VecDeque, fs::File, io::BufReader, path::Path};
 use tallystick_agency::{
     AgencyError,
     exit::{Exit, Failure, Outcome},
+    tls,
 };
 use tallystick_protocol::frame::{Frame, FrameReader};
 use tallystick_wire::Envelope;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Status, Streaming};
 
 use crate::{
-    connect::Connected,
-    error::{bug, from_status},
+    connect::{Connected, Trouble},
+    error::bug,
 };
 
 /// Where frames go and come from.
@@ -23,6 +24,7 @@ pub(super) enum Flights {
     Live {
         out: mpsc::Sender<Envelope>,
         inbound: Streaming<Envelope>,
+        trouble: Trouble,
     },
     /// A record: what is sent must be what was sent, and what was answered then is the answer.
     Stored {
@@ -42,9 +44,13 @@ impl Flights {
             .session(ReceiverStream::new(outbound))
             .await;
         let inbound = call
-            .map_err(|status| from_status(&status, ""))?
+            .map_err(|status| lost(&connected.trouble, &status, "nothing was sent"))?
             .into_inner();
-        Ok(Self::Live { out, inbound })
+        Ok(Self::Live {
+            out,
+            inbound,
+            trouble: connected.trouble.clone(),
+        })
     }
 
     /// Opens the closed record of a session, and gives its request and grant.
@@ -83,7 +89,9 @@ impl Flights {
     /// Cancel-safe.
     pub(super) async fn next(&mut self, charged: &str) -> Outcome<Frame> {
         match self {
-            Self::Live { inbound, .. } => live(inbound, charged).await,
+            Self::Live {
+                inbound, trouble, ..
+            } => live(inbound, trouble, charged).await,
             Self::Stored { reader, asked } => {
                 if let Some(asked) = asked.pop_front()
                     && stored(reader)? != asked
@@ -108,11 +116,15 @@ fn stored(reader: &mut FrameReader<BufReader<File>>) -> Outcome<Frame> {
     }
 }
 
-async fn live(inbound: &mut Streaming<Envelope>, charged: &str) -> Outcome<Frame> {
+async fn live(
+    inbound: &mut Streaming<Envelope>,
+    trouble: &Trouble,
+    charged: &str,
+) -> Outcome<Frame> {
     match inbound
         .message()
         .await
-        .map_err(|status| from_status(&status, charged))?
+        .map_err(|status| lost(trouble, &status, charged))?
     {
         Some(envelope) => Ok(Frame::try_from(envelope).map_err(AgencyError::from)?),
         None => Err(Failure::new(
@@ -121,5 +133,20 @@ async fn live(inbound: &mut Streaming<Envelope>, charged: &str) -> Outcome<Frame
             format!("the peer ended the session early ({charged})"),
             "run the same command again to go on where it stopped",
         )),
+    }
+}
+
+/// A status that came instead of a frame: the peer's own word, or the transport's that there is no
+/// connection any more, under whatever code.
+fn lost(trouble: &Trouble, status: &Status, charged: &str) -> Failure {
+    let failure = trouble.failure(status, charged);
+    match std::error::Error::source(status) {
+        Some(source) if matches!(tls::classify(source), AgencyError::Network(_)) => Failure::new(
+            Exit::Network,
+            "network",
+            format!("the connection to the peer broke ({charged})"),
+            "run the same command again to go on where it stopped",
+        ),
+        _ => failure,
     }
 }

@@ -15,6 +15,7 @@
 //! command writes it from the own record, without the peer and without a charge.
 
 mod flights;
+mod options;
 mod output;
 mod pipeline;
 mod request;
@@ -35,11 +36,17 @@ use tallystick_protocol::{
     group,
     session::{Answer, Asking, Closed, Finish, Matching},
     snapshot::LabelContext,
-    statements::{Charge, Hex, Line, Name, RefusalCode, SenderClosing, SessionClass, open},
+    statements::{Charge, Hex, RefusalCode, SenderClosing, open},
 };
-use tallystick_tables::{Mapping, MatchWriter, Tally};
+use tallystick_tables::MatchWriter;
 
-use self::{flights::Flights, output::LabelOpener, pipeline::Pipeline, request::Taken};
+pub use self::options::{Grounds, MatchOptions, MatchReport, SharedBuffer, Sink};
+use self::{
+    flights::Flights,
+    output::LabelOpener,
+    pipeline::Pipeline,
+    request::{ClosingTimes, Stage, Taken},
+};
 use crate::{
     collections::catalogue,
     connect::{Connected, connect},
@@ -48,106 +55,6 @@ use crate::{
     progress::Progress,
     snapshots::{self, CachedSnapshot, blocking},
 };
-
-/// What to ask, of whom, on which grounds.
-#[derive(Debug)]
-pub struct MatchOptions {
-    /// The peer.
-    pub peer: String,
-    /// Overrides the address in its manifest.
-    pub address: Option<String>,
-    /// The collection.
-    pub collection: Name,
-    /// The own table.
-    pub input: PathBuf,
-    /// How it is read.
-    pub mapping: Mapping,
-    /// Where matches go; standard output when `None`.
-    pub out: Option<PathBuf>,
-    /// Whether an existing output may be replaced.
-    pub force: bool,
-    /// Whether rows go to standard output when there is no `out`.
-    pub rows_to_stdout: bool,
-    /// Grounds.
-    pub grounds: Grounds,
-    /// No progress.
-    pub quiet: bool,
-}
-
-/// The grounds of a request, as a person states them. Case and persons enter the record as salted
-/// commitments only.
-#[derive(Debug, Default)]
-pub struct Grounds {
-    /// Class of the session.
-    pub class: Option<SessionClass>,
-    /// Purpose.
-    pub purpose: Option<Line>,
-    /// Legal basis.
-    pub legal_basis: Option<Line>,
-    /// Category of offence.
-    pub offence_category: Option<Line>,
-    /// Category of person.
-    pub subject_category: Option<Line>,
-    /// Reference of the impact assessment.
-    pub dpia: Option<Line>,
-    /// Handling code.
-    pub handling_code: Option<Line>,
-    /// Source code.
-    pub source_code: Option<Line>,
-    /// Case reference.
-    pub case: Option<String>,
-    /// Who runs it.
-    pub runner: Option<String>,
-    /// Who ordered it.
-    pub orderer: Option<String>,
-    /// Who approved it.
-    pub approver: Option<String>,
-}
-
-/// What a run did.
-#[derive(Debug)]
-pub struct MatchReport {
-    /// Session id.
-    pub session: Hex<16>,
-    /// The peer.
-    pub peer: String,
-    /// The collection.
-    pub collection: Name,
-    /// Its epoch.
-    pub epoch: u64,
-    /// Whether an interrupted session was taken up again.
-    pub resumed: bool,
-    /// What became of the own rows.
-    pub tally: Tally,
-    /// Distinct own elements.
-    pub elements: u64,
-    /// Elements sent, padding included.
-    pub padded: u64,
-    /// Tags of the peer's snapshot, padding included.
-    pub their_elements: u64,
-    /// Own elements that matched.
-    pub matched: u64,
-    /// Lines written.
-    pub hits: u64,
-    /// What the sender's closing charges.
-    pub charged: Vec<Charge>,
-    /// The closed record.
-    pub record: PathBuf,
-    /// Digest of the snapshot.
-    pub snapshot: Hex<32>,
-    /// Bytes sent on the TCP stream.
-    pub sent: u64,
-    /// Bytes received on the TCP stream.
-    pub received: u64,
-    /// Seconds of the session alone, from the request to the closing.
-    pub session_seconds: f64,
-    /// Seconds of all of it.
-    pub total_seconds: f64,
-    /// Hits whose label does not open: the peer's snapshot is not what its header says.
-    pub spoiled: u64,
-    /// Name of the kernel.
-    pub kernel: &'static str,
-}
 
 /// Runs a match.
 ///
@@ -166,6 +73,16 @@ pub async fn run(home: &Home, options: MatchOptions) -> Outcome<MatchReport> {
     store.close().await;
     result
 }
+
+/// What a sender says when it ends a session for good: the same command then starts a new one.
+const ENDED: [&str; 6] = [
+    "epoch-over",
+    "expired",
+    "not-open",
+    "over-grant",
+    "quota-exceeded",
+    "revoked",
+];
 
 struct Runner<'a> {
     home: &'a Home,
@@ -190,7 +107,9 @@ impl Runner<'_> {
         let options = self.options;
         let plan = self.plan().await?;
         // Refuses an output that exists before anything is asked or charged.
-        drop(self.writer(&plan, &[])?);
+        if options.out.is_some() {
+            drop(self.writer(&plan, &[])?);
+        }
         let peer = self.store.peer(&options.peer).await?;
         let taken = match &peer {
             Some(peer) => self.taken(&plan, peer).await?,
@@ -215,9 +134,16 @@ impl Runner<'_> {
             None => self.begin(&plan, &connected.peer).await?,
         };
         let session = taken.asking.request().session;
-        let (settled, snapshot) = self
-            .session(&plan, connected, snapshot, taken, resumed)
-            .await?;
+        let done = self.session(&plan, connected, snapshot, taken, resumed);
+        let (settled, snapshot) = match done.await {
+            Ok(done) => done,
+            Err(failure) => {
+                if ENDED.contains(&failure.code.as_str()) && failure.exit == Exit::Refused {
+                    self.store.finish_run(&session.0, clock::now_ms()).await?;
+                }
+                return Err(failure);
+            }
+        };
         self.conclude(plan, session, snapshot, settled, resumed)
             .await
     }
@@ -288,9 +214,9 @@ impl Runner<'_> {
         let writer = match &self.options.out {
             Some(path) => MatchWriter::to_file(path, self.options.force, header, their_columns),
             None => {
-                let stream: Box<dyn std::io::Write + Send> = match self.options.rows_to_stdout {
-                    true => Box::new(std::io::stdout()),
-                    false => Box::new(std::io::sink()),
+                let stream: Box<dyn std::io::Write + Send> = match &self.options.sink {
+                    Sink::Stdout => Box::new(std::io::stdout()),
+                    Sink::Memory(buffer) => Box::new(buffer.clone()),
                 };
                 MatchWriter::to_stream(stream, "standard output", header, their_columns)
             }
@@ -308,15 +234,28 @@ impl Runner<'_> {
         resumed: bool,
     ) -> Outcome<(Settled, Arc<CachedSnapshot>)> {
         let started = Instant::now();
-        let Taken { asking, seed, .. } = taken;
+        let Taken {
+            asking,
+            seed,
+            closing,
+            held: _held,
+            ..
+        } = taken;
         let session = asking.request().session;
         let request = asking.frame().clone();
         let mut flights = Flights::open(&mut connected, request.clone()).await?;
-        let answer = flights.next("nothing was charged").await?;
+        let charged = match resumed {
+            true => "what was sent is charged",
+            false => "nothing was charged",
+        };
+        let answer = flights.next(charged).await?;
         let granted_at = clock::now_ms();
-        let matching = self.granted(asking, &request, answer.clone()).await?;
+        let matching = self
+            .granted(asking, &request, answer.clone(), resumed)
+            .await?;
         if !resumed {
             self.check_clock(&matching, granted_at)?;
+            self.note(&session, Stage::Granted).await?;
         }
         let snapshot = Arc::new(self.agree(&matching, snapshot, &mut connected).await?);
         let mut record = RecordFile::create(&self.home.records_dir(), session)?;
@@ -330,10 +269,20 @@ impl Runner<'_> {
         bar.finish();
 
         let matches = done.hits.len() as u64;
-        let now = int(clock::now_ms())?.get();
+        let times = match closing {
+            Some(times) => times,
+            None => {
+                let times = ClosingTimes {
+                    chunks: done.times,
+                    closed: int(clock::now_ms())?.get(),
+                };
+                self.note(&session, Stage::Closing(times)).await?;
+                times
+            }
+        };
         let closing = done
             .matching
-            .close(Finish::Complete { matches }, done.times, now)
+            .close(Finish::Complete { matches }, times.chunks, times.closed)
             .map_err(AgencyError::from)?;
         flights.send(closing.frame().clone()).await;
         let frame = flights.next("the session was charged").await?;
@@ -360,7 +309,13 @@ impl Runner<'_> {
     }
 
     /// Takes the answer to a request. A refusal is recorded and ends the run.
-    async fn granted(&self, asking: Asking, request: &Frame, answer: Frame) -> Outcome<Matching> {
+    async fn granted(
+        &self,
+        asking: Asking,
+        request: &Frame,
+        answer: Frame,
+        resumed: bool,
+    ) -> Outcome<Matching> {
         let session = asking.request().session;
         match asking.answer(answer).map_err(AgencyError::from)? {
             Answer::Granted(matching) => Ok(*matching),
@@ -374,6 +329,15 @@ impl Runner<'_> {
                     return Err(Failure::new(Exit::Refused, code.name(), what, next));
                 }
                 self.store.finish_run(&session.0, clock::now_ms()).await?;
+                if resumed {
+                    // The record of what was charged stays as it is.
+                    return Err(Failure::new(
+                        Exit::Refused,
+                        "session-over",
+                        format!("{} has ended this session meanwhile", self.options.peer),
+                        "what it was charged stays charged; the same command starts a new session",
+                    ));
+                }
                 let mut record = RecordFile::create(&self.home.records_dir(), session)?;
                 record.append(request)?;
                 record.append(&frame)?;

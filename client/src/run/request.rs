@@ -1,12 +1,19 @@
 //! What is asked, on which grounds; and the run that was interrupted.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+    sync::Arc,
+};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tallystick_agency::{
     AgencyError, build, clock,
     collections::profile_reference,
     exit::{Failure, Outcome},
+    fs::OWNER_FILE,
     peers::{int, own_reference, reference},
     records::closed_path,
     store::{NewRun, Peer},
@@ -38,6 +45,56 @@ pub(super) struct Taken {
     pub(super) seed: Arc<SessionSeed>,
     /// The own record, if the session was closed and only its output is missing.
     pub(super) closed_record: Option<PathBuf>,
+    /// The times of the own closing, if it was signed.
+    pub(super) closing: Option<ClosingTimes>,
+    /// Held while this process goes on with the session.
+    pub(super) held: Option<Held>,
+}
+
+/// How far a run has come: what the store keeps of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Stage {
+    /// The request was signed. Nothing was charged: no chunk leaves before the grant is here.
+    Asked,
+    /// The grant was taken, and its clock was right.
+    Granted,
+    /// The own closing was signed.
+    Closing(ClosingTimes),
+}
+
+/// What a closing says that does not follow from the session. It is kept before the closing
+/// leaves, so that the same bytes can be signed again: a sender that has closed takes no others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ClosingTimes {
+    /// When the first chunk left and the last answer came.
+    pub(super) chunks: Option<(u64, u64)>,
+    /// When it was signed.
+    pub(super) closed: u64,
+}
+
+/// A session that no other process goes on with meanwhile: two would cut each other off. The lock
+/// ends with the process, however that ends.
+pub(super) struct Held {
+    path: PathBuf,
+    /// The open record, locked.
+    _file: File,
+}
+
+impl Held {
+    /// Removes a record into which nothing was written.
+    fn discard(self) -> Outcome<()> {
+        std::fs::remove_file(&self.path).map_err(|source| io("remove", &self.path, source))
+    }
+}
+
+fn io(action: &'static str, path: &std::path::Path, source: std::io::Error) -> Failure {
+    AgencyError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+    .into()
 }
 
 impl Taken {
@@ -48,20 +105,58 @@ impl Taken {
 }
 
 impl Runner<'_> {
-    /// What makes a run the same run when it is started again.
-    fn input_digest(&self, plan: &Plan) -> [u8; 32] {
+    /// What makes a run the same run when it is started again: the table, how it is read, and the
+    /// grounds, which stand in the signed request.
+    fn input_digest(&self, plan: &Plan) -> Outcome<[u8; 32]> {
         let mut hash = Sha256::new();
         hash.update(plan.digest.sha256);
         for key in self.options.mapping.keys() {
             hash.update(key.to_string());
             hash.update([0]);
         }
-        hash.finalize().into()
+        let grounds = &self.options.grounds;
+        let grounds = (
+            (grounds.class, &grounds.purpose, &grounds.legal_basis),
+            (&grounds.offence_category, &grounds.subject_category),
+            (&grounds.dpia, &grounds.handling_code, &grounds.source_code),
+            (&grounds.case, &grounds.runner),
+            (&grounds.orderer, &grounds.approver),
+        );
+        let text = serde_json::to_vec(&grounds).map_err(|e| bug(e.to_string()))?;
+        hash.update(Zeroizing::new(text).as_slice());
+        Ok(hash.finalize().into())
+    }
+
+    /// Holds a session for this process.
+    fn hold(&self, session: &Hex<16>) -> Outcome<Held> {
+        let path = self.home.records_dir().join(format!("{session}.part"));
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(OWNER_FILE)
+            .open(&path)
+            .map_err(|source| io("open", &path, source))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Held { path, _file: file }),
+            Err(TryLockError::WouldBlock) => Err(Failure::usage(
+                "run-under-way",
+                "the same command is under way in another process",
+                "wait until it has ended",
+            )),
+            Err(TryLockError::Error(source)) => Err(io("lock", &path, source)),
+        }
+    }
+
+    /// Notes how far a run has come.
+    pub(super) async fn note(&self, session: &Hex<16>, stage: Stage) -> Outcome<()> {
+        let state = serde_json::to_string(&stage).map_err(|e| bug(e.to_string()))?;
+        Ok(self.store.update_run(&session.0, &state).await?)
     }
 
     /// The unfinished run of the same input, if it can still be gone on with.
     pub(super) async fn taken(&self, plan: &Plan, peer: &Peer) -> Outcome<Option<Taken>> {
-        let digest = self.input_digest(plan);
+        let digest = self.input_digest(plan)?;
         let collection = self.options.collection.as_str();
         let Some(known) = self
             .store
@@ -78,20 +173,41 @@ impl Runner<'_> {
         let key = Arc::new(SigningKey::from(self.home.signing_key()?));
         let asking = Asking::resume(group::reference(), frame, key, SessionSeed::new(*seed))
             .map_err(AgencyError::from)?;
-        let path = closed_path(&self.home.records_dir(), &asking.request().session);
-        let closed_record = path.exists().then_some(path);
-        if closed_record.is_none() && asking.request().expires_ms <= int(clock::now_ms())? {
-            // What it was charged stays charged; a new session starts.
+        let stage: Stage = serde_json::from_str(&known.state).map_err(|e| bug(e.to_string()))?;
+        let session = asking.request().session;
+        let path = closed_path(&self.home.records_dir(), &session);
+        let mut held = match path.exists() {
+            true => None,
+            false => Some(self.hold(&session)?),
+        };
+        // Another process may have closed it in this very moment.
+        if path.exists()
+            && let Some(held) = held.take()
+        {
+            held.discard()?;
+        }
+        let over = asking.request().expires_ms <= int(clock::now_ms())?;
+        // A request without a grant may be too old for the sender's clock rule by now.
+        if let Some(held) = held.take_if(|_| stage == Stage::Asked || over) {
+            // What it was charged stays charged, and its record stays; a new session starts.
             self.store
                 .finish_run(&known.session, clock::now_ms())
                 .await?;
+            if stage == Stage::Asked {
+                held.discard()?;
+            }
             return Ok(None);
         }
-        let seed = Arc::new(SessionSeed::new(*seed));
+        let closing = match stage {
+            Stage::Closing(times) => Some(times),
+            Stage::Asked | Stage::Granted => None,
+        };
         Ok(Some(Taken {
             asking,
-            seed,
-            closed_record,
+            seed: Arc::new(SessionSeed::new(*seed)),
+            closed_record: held.is_none().then_some(path),
+            closing,
+            held,
         }))
     }
 
@@ -104,13 +220,15 @@ impl Runner<'_> {
         let asking = Asking::new(group::reference(), request, key, SessionSeed::new(*seed))
             .map_err(AgencyError::from)?;
         let secret = Zeroizing::new([&seed[..], asking.frame().bytes()].concat());
+        // Held before anybody can know of it.
+        let held = self.hold(&session)?;
         let run = NewRun {
             session: session.0,
             peer: peer.name.clone(),
             collection: self.options.collection.to_string(),
-            input_digest: self.input_digest(plan),
+            input_digest: self.input_digest(plan)?,
             sealed_seed: self.home.keys().seal_blob(RUN_SEED, &secret)?,
-            state: "asked".to_owned(),
+            state: serde_json::to_string(&Stage::Asked).map_err(|e| bug(e.to_string()))?,
             created_ms: clock::now_ms(),
         };
         self.store.save_run(&run).await?;
@@ -119,6 +237,8 @@ impl Runner<'_> {
             asking,
             seed,
             closed_record: None,
+            closing: None,
+            held: Some(held),
         })
     }
 
@@ -179,6 +299,13 @@ impl Runner<'_> {
     /// the own supervisor.
     fn grounds(&self, session: &Hex<16>) -> Outcome<(Legal, Option<Persons>)> {
         let grounds = &self.options.grounds;
+        if grounds.approver.is_some() && grounds.approver == grounds.runner {
+            return Err(Failure::usage(
+                "usage",
+                "--approver and --runner are the same person",
+                "who approves must be somebody else (four eyes)",
+            ));
+        }
         let mut kept = serde_json::Map::new();
         let mut commit = |kind: &str, text: &Option<String>| {
             text.as_ref().map(|text| {
@@ -190,7 +317,7 @@ impl Runner<'_> {
         };
         let unstated = || "not stated".parse::<Line>().map_err(|_| bug("a line"));
         let legal = Legal {
-            class: grounds.class.unwrap_or(SessionClass::IndividualCase),
+            class: grounds.class.unwrap_or(SessionClass::NotStated),
             purpose: grounds.purpose.clone().map_or_else(unstated, Ok)?,
             legal_basis: grounds.legal_basis.clone(),
             offence_category: grounds.offence_category.clone(),

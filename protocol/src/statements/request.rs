@@ -37,8 +37,23 @@ pub enum SessionClass {
     IndividualCase,
     /// A standing project with fixed purpose, members and retention.
     StandingCrossCheck,
-    /// Counting only.
+    /// Counting only: belongs to mode `count`.
     CountOnly,
+    /// Nobody stated it. Said so, rather than claimed.
+    NotStated,
+}
+
+impl SessionClass {
+    /// The name in statements.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::IndividualCase => "individual-case",
+            Self::StandingCrossCheck => "standing-cross-check",
+            Self::CountOnly => "count-only",
+            Self::NotStated => "not-stated",
+        }
+    }
 }
 
 impl std::str::FromStr for SessionClass {
@@ -49,6 +64,7 @@ impl std::str::FromStr for SessionClass {
             "individual-case" => Ok(Self::IndividualCase),
             "standing-cross-check" => Ok(Self::StandingCrossCheck),
             "count-only" => Ok(Self::CountOnly),
+            "not-stated" => Ok(Self::NotStated),
             _ => Err("one of individual-case, standing-cross-check, count-only"),
         }
     }
@@ -235,6 +251,9 @@ impl Statement for Request {
         }
         if self.queries.iter().any(|q| q.rules.len() > 64) {
             return Err("a query names more than 64 rules");
+        }
+        if self.legal.class == SessionClass::CountOnly && self.mode != Mode::Count {
+            return Err("class count-only belongs to mode count");
         }
         if self.expires_ms <= self.issued_ms {
             return Err("expires before it is issued");

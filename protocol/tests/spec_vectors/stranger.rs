@@ -401,21 +401,21 @@ fn least_tag_bytes(n: u64, m: u64) -> u64 {
     (40 + log).div_ceil(8).min(32)
 }
 
+/// Section 1: elements, none of them the identity or in another form than the canonical one.
+fn decode(list: &[&[u8]]) -> Option<Points> {
+    let list = list.iter().map(|e| (*e).try_into().ok());
+    let list: Vec<[u8; 32]> = list.collect::<Option<_>>()?;
+    let mut valid = vec![false; list.len()];
+    let points = group::reference().decode(&list, &mut valid);
+    (!valid.contains(&false)).then_some(points)
+}
+
 /// Section 1: the batched proof, whole-chunk weights.
 fn proof_holds(key: &[u8], c: &[&[u8]], d: &[&[u8]], proof: &[u8]) -> Option<()> {
     const CONTEXT: &[u8] = b"OPRFV1-\x01-ristretto255-SHA512";
     let dst = |prefix: &[u8]| [prefix, CONTEXT].concat();
     let sized = |part: &[u8]| [&(part.len() as u16).to_be_bytes(), part].concat();
     let kernel = group::reference();
-    let decode = |list: &[&[u8]]| -> Option<Points> {
-        let list: Vec<[u8; 32]> = list
-            .iter()
-            .map(|e| (*e).try_into().ok())
-            .collect::<Option<_>>()?;
-        let mut valid = vec![false; list.len()];
-        let points = kernel.decode(&list, &mut valid);
-        (!valid.contains(&false)).then_some(points)
-    };
     let mut digest = Sha512::new().chain_update(key);
     for (c, d) in c.iter().zip(d) {
         digest.update(c);
@@ -554,6 +554,9 @@ pub fn record(bytes: &[u8], trusted: &[(&str, Vec<u8>)]) -> Result<(), Check> {
         granted + 30_000 >= issued && granted <= number(&request["expires_ms"]),
     )?;
     demand("answer", number(&grant["expires_ms"]) > granted)?;
+    for key in grant["keys"].as_array().ok_or("answer")? {
+        demand("answer", decode(&[&hex(&key["public_key"])]).is_some())?;
+    }
     let tag_bytes = number(&grant["snapshot"]["tag_bytes"]);
     let asked_for: u64 = queries.iter().map(|query| number(&query["elements"])).sum();
     let least = least_tag_bytes(asked_for, number(&grant["snapshot"]["elements"]));

@@ -72,13 +72,18 @@ impl Part {
         &self.whole[5..]
     }
 
-    /// The whole frame is replaced.
+    /// The whole frame is replaced; the twin states only what differs.
     fn becomes(&self, name: &str, whole: Vec<u8>, fails: &'static str) -> Twin {
+        let same = |pair: &(&u8, &u8)| pair.0 == pair.1;
+        let head = self.whole.iter().zip(&whole).take_while(same).count();
+        let (old, new) = (&self.whole[head..], &whole[head..]);
+        let pairs = old.iter().rev().zip(new.iter().rev());
+        let tail = pairs.take_while(same).count();
         Twin {
             name: name.to_owned(),
-            offset: self.offset,
-            remove: self.whole.len(),
-            insert: whole,
+            offset: self.offset + head,
+            remove: old.len() - tail,
+            insert: new[..new.len() - tail].to_vec(),
             fails,
         }
     }

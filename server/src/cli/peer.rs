@@ -83,15 +83,21 @@ fn export(context: &Context, file: Option<&Path>) -> Outcome<()> {
         None if std::io::stdout().is_terminal() => {
             return Err(redirect("a manifest is not for a terminal"));
         }
-        Some(file) if file.exists() && manifest_frame(file).is_err() => {
-            let what = format!("{} exists and is no peer file", file.display());
-            return Err(Failure::usage("file-exists", what, "choose another name"));
-        }
         _ => {}
     }
     let home = context.open_home()?;
     let frame = peers::export(&home, clock::now_ms())?;
     let manifest: Manifest = open_as_named(&frame).map_err(AgencyError::from)?;
+    // Only an older file of our own is replaced: never what a peer has given us.
+    if let Some(file) = file.filter(|file| file.exists()) {
+        let there = manifest_frame(file).and_then(|frame| {
+            open_as_named::<Manifest>(&frame).map_err(|e| AgencyError::from(e).into())
+        });
+        if !there.is_ok_and(|there| there.signing_key == manifest.signing_key) {
+            let what = format!("{} exists and is not our own peer file", file.display());
+            return Err(Failure::usage("file-exists", what, "choose another name"));
+        }
+    }
     let fingerprint = VerifyKey::from(manifest.signing_key).key_id();
     match file {
         None => write_stdout(frame.bytes())?,

@@ -68,9 +68,12 @@ impl Run {
             answered,
         } = rebuild(node, asked, Trailing::CutOff)?;
         let offered = node.offered(&identity.agency, collection.as_str()).await?;
-        let offered = offered
-            .filter(|offered| offered.epoch == serving.agreement().grant().epoch.get())
-            .ok_or_else(epoch_over)?;
+        let epoch = serving.agreement().grant().epoch.get();
+        let Some(offered) = offered.filter(|offered| offered.epoch == epoch) else {
+            drop(record);
+            abort(node, &session).await?;
+            return Err(epoch_over().into());
+        };
         let keys = node.keys(&offered)?;
         tracing::info!(peer = identity.agency, session = %session, chunks = answered.len(), "resumed");
         let node = Arc::clone(node);
@@ -102,10 +105,10 @@ impl Run {
             tokio::select! {
                 biased;
                 // The receiver has come back on another connection, which goes on from the record.
-                () = claim.revoked() => return Err(End::Gone),
+                () = claim.revoked() => return self.leave(&in_flight, End::Gone),
                 _ = tick.tick() => {
                     if let Err(why) = self.may_go_on().await {
-                        return self.fail(in_flight, why).await;
+                        return Err(self.end(&in_flight, why).await);
                     }
                 }
                 evaluation = first(&mut in_flight) => {
@@ -114,19 +117,24 @@ impl Run {
                             let Some(done) = in_flight.pop_front() else { continue };
                             let (run, frame) = self.answer(done, evaluation).await?;
                             self = run;
-                            link.send(frame).await?;
+                            if let Err(end) = link.send(frame).await {
+                                return self.leave(&in_flight, end);
+                            }
                         }
-                        Err(error) => return self.fail(in_flight, error).await,
+                        Err(error) => return Err(self.end(&in_flight, error).await),
                     }
                 }
                 frame = link.next(), if wants => {
-                    let frame = frame?;
+                    let frame = match frame {
+                        Ok(frame) => frame,
+                        Err(end) => return self.leave(&in_flight, end),
+                    };
                     match frame.kind() {
                         Kind::BlindedChunk => {
                             if let Some(answer) = self.known(&frame)? {
                                 link.send(answer).await?;
                             } else {
-                                let (run, chunk) = self.take(frame).await?;
+                                let (run, chunk) = self.take(frame, &in_flight).await?;
                                 self = run;
                                 in_flight.push_back(chunk);
                             }
@@ -135,7 +143,7 @@ impl Run {
                         other => {
                             let expected = "a blinded chunk or a closing";
                             let error = Error::Order { got: other.name(), expected };
-                            return self.fail(in_flight, error.into()).await;
+                            return Err(self.end(&in_flight, error.into()).await);
                         }
                     }
                 }
@@ -183,13 +191,19 @@ impl Run {
     }
 
     /// Checks a chunk, binds and charges it, starts its evaluation.
-    async fn take(mut self, frame: Frame) -> Result<(Self, InFlight), End> {
+    async fn take(
+        mut self,
+        frame: Frame,
+        in_flight: &VecDeque<InFlight>,
+    ) -> Result<(Self, InFlight), End> {
         let session = self.serving.agreement().request().session;
         let accepted: Accepted;
         (self.serving, accepted) = match self.serving.receive(&frame) {
             Ok(pair) => pair,
             // The type-state is gone with the error; the record is closed from what is on disk.
             Err(error) => {
+                keep(&mut self.record, in_flight)?;
+                drop(self.record);
                 abort(&self.node, &session).await?;
                 return Err(error.into());
             }
@@ -200,7 +214,10 @@ impl Run {
                 .node
                 .offered(&self.identity.agency, collection.as_str())
                 .await?;
-            offered.ok_or_else(epoch_over)?.meta.peer_budget
+            match offered {
+                Some(offered) => offered.meta.peer_budget,
+                None => return Err(self.end(in_flight, epoch_over()).await),
+            }
         };
         let elements = u32::try_from(accepted.elements())
             .map_err(|_| AgencyError::Bug("elements of a chunk".to_owned()))?;
@@ -235,8 +252,7 @@ impl Run {
             Bound::NotOpen => refused("not-open", "the session is over"),
         };
         if let Err(error) = outcome {
-            abort(&self.node, &session).await?;
-            return Err(error.into());
+            return Err(self.end(in_flight, error).await);
         }
         let receipt = ChargeReceipt::committed(session, accepted.index(), accepted.digest());
         let key = self
@@ -292,7 +308,7 @@ impl Run {
     }
 
     /// Checks the receiver's closing, signs ours, closes the record, tells the peer.
-    async fn close(mut self, closing: Frame, link: &Link, started: Instant) -> Result<(), End> {
+    async fn close(mut self, closing: Frame, link: &mut Link, started: Instant) -> Result<(), End> {
         let session = self.serving.agreement().request().session;
         let elements = self.serving.agreement().request().elements();
         let charged = charges(&self.node, &self.serving, &self.identity.agency).await?;
@@ -337,19 +353,34 @@ impl Run {
         link.send(sender).await
     }
 
-    /// Ends a session that may not go on: closes its record, with the questions that were charged
-    /// and not answered, and gives the reason back.
-    async fn fail(mut self, in_flight: VecDeque<InFlight>, error: AgencyError) -> Result<(), End> {
-        let session = self.serving.agreement().request().session;
-        blocking(|| {
-            in_flight
-                .iter()
-                .try_for_each(|c| self.record.append(&c.blinded).map(drop))
-        })?;
-        drop(self.record);
-        abort(&self.node, &session).await?;
-        Err(error.into())
+    /// Lets go of a session that may be gone on with. Questions that were charged and not answered
+    /// are written down for the case that nobody does.
+    fn leave(mut self, in_flight: &VecDeque<InFlight>, end: End) -> Result<(), End> {
+        keep(&mut self.record, in_flight)?;
+        Err(end)
     }
+
+    /// Closes the record of a session that may not go on, with the questions that were charged and
+    /// not answered, and gives the reason back.
+    async fn end(mut self, in_flight: &VecDeque<InFlight>, error: AgencyError) -> End {
+        let session = self.serving.agreement().request().session;
+        if let Err(error) = keep(&mut self.record, in_flight) {
+            return error.into();
+        }
+        drop(self.record);
+        match abort(&self.node, &session).await {
+            Ok(()) => error.into(),
+            Err(error) => error.into(),
+        }
+    }
+}
+
+/// Writes questions without answers at the end of a record.
+fn keep(record: &mut RecordFile, in_flight: &VecDeque<InFlight>) -> Result<()> {
+    blocking(|| {
+        let mut questions = in_flight.iter();
+        questions.try_for_each(|chunk| record.append(&chunk.blinded).map(drop))
+    })
 }
 
 /// Waits for the oldest evaluation; for ever if there is none.

@@ -18,7 +18,10 @@ mod stored;
 pub(crate) use claims::Claims;
 pub(crate) use stored::sweep;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tallystick_agency::{
     AgencyError, Result, clock,
@@ -58,6 +61,7 @@ pub(crate) async fn run(
         inbound,
         out,
         idle: idle(&node),
+        quiet_since: Instant::now(),
     };
     let peer_name = identity.agency.clone();
     match drive(&node, identity, peer, &mut link, &draining).await {
@@ -69,8 +73,9 @@ pub(crate) async fn run(
                 code = error.code(),
                 "session ended: {error}"
             );
-            // Fails only when the peer is gone as well.
-            let _ = link.out.send(Err(status(&error))).await;
+            // Fails only when the peer is gone as well, or takes nothing any more.
+            let last = link.out.send(Err(status(&error)));
+            let _ = tokio::time::timeout(link.idle, last).await;
         }
     }
 }
@@ -97,17 +102,35 @@ struct Link {
     inbound: Streaming<Envelope>,
     out: Out,
     idle: Duration,
+    /// When the last frame came or went.
+    quiet_since: Instant,
 }
 
 impl Link {
-    async fn send(&self, frame: Frame) -> Result<(), End> {
-        self.out.send(Ok(frame.into())).await.map_err(|_| End::Gone)
+    async fn send(&mut self, frame: Frame) -> Result<(), End> {
+        match tokio::time::timeout(self.idle, self.out.send(Ok(frame.into()))).await {
+            Ok(Ok(())) => {
+                self.quiet_since = Instant::now();
+                Ok(())
+            }
+            Ok(Err(_)) => Err(End::Gone),
+            Err(_) => {
+                let text = format!("nothing was taken for {} s", self.idle.as_secs());
+                Err(AgencyError::Network(text).into())
+            }
+        }
     }
 
-    /// The next frame. Cancel-safe: waiting on the stream takes nothing from it.
+    /// The next frame. Cancel-safe: waiting on the stream takes nothing from it, and waiting again
+    /// does not start the time of silence anew.
     async fn next(&mut self) -> Result<Frame, End> {
-        match tokio::time::timeout(self.idle, self.inbound.next()).await {
-            Ok(Some(Ok(envelope))) => Ok(Frame::try_from(envelope)?),
+        let until = self.quiet_since + self.idle;
+        let next = tokio::time::timeout_at(until.into(), self.inbound.next()).await;
+        match next {
+            Ok(Some(Ok(envelope))) => {
+                self.quiet_since = Instant::now();
+                Ok(Frame::try_from(envelope)?)
+            }
             Ok(Some(Err(_)) | None) => Err(End::Gone),
             Err(_) => {
                 let text = format!("nothing came for {} s", self.idle.as_secs());
@@ -149,6 +172,7 @@ async fn drive(
         }
         return match known.status {
             SessionStatus::Open => {
+                stored::take_back(node, &session)?;
                 let (run, grant) = Run::resume(node, identity, asked).await?;
                 link.send(grant).await?;
                 run.chunks(link, &claim).await
@@ -236,11 +260,12 @@ async fn refuse(
     node: &Node,
     asked: Asked,
     code: RefusalCode,
-    link: &Link,
+    link: &mut Link,
     now: i64,
 ) -> Result<(), End> {
     let session = asked.request().session;
     let peer = asked.request().receiver.agency.to_string();
+    let expires_ms = i64::try_from(asked.request().expires_ms.get()).unwrap_or(i64::MAX);
     tracing::info!(peer, session = %session, code = code.name(), "refused");
     let detail = policy::detail(code).parse().ok();
     let (request, refusal) = asked.refuse(code, detail, int(now)?.get(), &node.key)?;
@@ -251,28 +276,27 @@ async fn refuse(
         RefusalCode::Replayed | RefusalCode::Busy | RefusalCode::Draining
     );
     if keeps {
-        let closed = blocking(|| {
-            let mut record = RecordFile::create(&node.home.records_dir(), session)?;
-            record.append(&request)?;
-            record.append(&refusal)?;
-            record.close()
-        })?;
-        node.store
-            .refuse_session(
-                &NewSession {
-                    session: session.0,
-                    peer: peer.clone(),
-                    collection: String::new(),
-                    epoch: 0,
-                    request_digest: request.digest(),
-                    expires_ms: now,
-                    grants: Vec::new(),
-                    record_path: format!("records/{session}.tally"),
-                },
-                now,
-            )
-            .await?;
-        add_record(node, &session, &peer, closed.digest, now).await?;
+        let known = NewSession {
+            session: session.0,
+            peer: peer.clone(),
+            collection: String::new(),
+            epoch: 0,
+            request_digest: request.digest(),
+            expires_ms,
+            grants: Vec::new(),
+            record_path: format!("records/{session}.tally"),
+        };
+        // One that has expired is refused by that again and again, and recorded never: else whoever
+        // keeps old requests could fill the disk with them.
+        if node.store.refuse_session(&known, now).await? == Admitted::New {
+            let closed = blocking(|| {
+                let mut record = RecordFile::create(&node.home.records_dir(), session)?;
+                record.append(&request)?;
+                record.append(&refusal)?;
+                record.close()
+            })?;
+            add_record(node, &session, &peer, closed.digest, now).await?;
+        }
     }
     link.send(refusal).await
 }

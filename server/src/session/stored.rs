@@ -55,6 +55,7 @@ pub(super) async fn abort(node: &Node, session: &Hex<16>) -> Result<()> {
     }
     let now = clock::now_ms();
     let dir = node.home.records_dir();
+    take_back(node, session)?;
     if records::is_open(&dir, session) {
         let peer = node
             .store
@@ -86,6 +87,26 @@ pub(super) async fn abort(node: &Node, session: &Hex<16>) -> Result<()> {
         .await?;
     tracing::info!(peer = known.peer, session = %session, "aborted");
     Ok(())
+}
+
+/// Opens the record of an open session again if it was closed already: a crash came before the store
+/// knew. The closing in it never left, since it leaves after the store knows.
+pub(super) fn take_back(node: &Node, session: &Hex<16>) -> Result<()> {
+    let dir = node.home.records_dir();
+    let (closed, open) = (
+        records::closed_path(&dir, session),
+        dir.join(format!("{session}.part")),
+    );
+    if open.exists() || !closed.exists() {
+        return Ok(());
+    }
+    blocking(|| {
+        std::fs::rename(&closed, &open).map_err(|source| AgencyError::Io {
+            action: "rename to",
+            path: open.clone(),
+            source,
+        })
+    })
 }
 
 fn broken(session: &Hex<16>) -> AgencyError {
@@ -186,8 +207,10 @@ pub(super) async fn replay(node: &Node, session: &Hex<16>, link: &mut Link) -> R
     }
 }
 
-/// Closes sessions that nobody can resume any more: their grant has expired.
+/// Closes sessions that nobody can resume any more: their grant has expired. Forgets refused
+/// requests that their expiry alone refuses from now on.
 pub(crate) async fn sweep(node: &Node, now: i64) -> Result<()> {
+    node.store.purge_refused(now).await?;
     let quiet = now - i64::from(node.home.config().limits.idle_timeout_seconds) * 1000;
     for known in node.store.open_sessions().await? {
         // A session that is still being served ends itself at its next tick.

@@ -40,11 +40,24 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens `path`, creating it (mode 0600) if it is not there, and brings its schema up to date.
-    /// A schema newer than this program is refused.
-    pub async fn open(path: &Path) -> Result<Self> {
+    /// Makes a new database (mode 0600) at `path`. Only a new home does that: a database that is
+    /// gone holds charges that must not be forgotten.
+    pub async fn create(path: &Path) -> Result<Self> {
         // SQLite gives its -wal and -shm files the mode of the main file.
         touch_owner_file(path)?;
+        Self::connect(path).await
+    }
+
+    /// Opens `path` and brings its schema up to date. One that is gone or empty, or whose schema is
+    /// newer than this program, is refused.
+    pub async fn open(path: &Path) -> Result<Self> {
+        if std::fs::metadata(path).map_or(0, |meta| meta.len()) == 0 {
+            return Err(AgencyError::StateGone(path.to_path_buf()));
+        }
+        Self::connect(path).await
+    }
+
+    async fn connect(path: &Path) -> Result<Self> {
         require_owner_only(path, OWNER_FILE)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
