@@ -1,1 +1,18 @@
-//! x
+//! What the tests of the whole share: the programs as users run them, folders with homes in them,
+//! a bare connection that sends whatever it is told, and a plain matcher to compare with.
+//!
+//! ```text
+//! programs  where the two programs are, built if need be
+//! place     a temporary folder: homes, tables, running commands, nodes that serve
+//! wire      frames over real TLS without a client's good manners
+//! oracle    matching in a few plain lines
+//! ```
+//!
+//! Helpers panic when something is not as a test needs it.
+
+#![allow(clippy::unwrap_used)]
+
+pub mod oracle;
+pub mod place;
+pub mod programs;
+pub mod wire;

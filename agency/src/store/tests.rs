@@ -16,8 +16,13 @@ fn place() -> Place {
     Place { _dir: dir, file }
 }
 
+/// Opens a store, or makes it the first time.
 async fn open(file: &Path) -> Arc<dyn Store> {
-    Arc::new(SqliteStore::open(file).await.unwrap())
+    let store = match file.exists() {
+        true => SqliteStore::open(file).await,
+        false => SqliteStore::create(file).await,
+    };
+    Arc::new(store.unwrap())
 }
 
 fn peer(name: &str, pin: u8) -> Peer {
@@ -400,8 +405,8 @@ async fn migrations_run_once_and_a_newer_schema_is_refused() {
     let place = place();
     // Two programs may come first at once.
     let (one, two) = tokio::join!(
-        SqliteStore::open(&place.file),
-        SqliteStore::open(&place.file)
+        SqliteStore::create(&place.file),
+        SqliteStore::create(&place.file)
     );
     let (one, two) = (one.unwrap(), two.unwrap());
     one.upsert_peer(&peer("a", 1), false).await.unwrap();
@@ -440,7 +445,24 @@ async fn rubbish_is_not_a_store() {
     crate::fs::atomic_write(&place.file, &[0x55; 5000], 0o600).unwrap();
     let error = SqliteStore::open(&place.file).await.unwrap_err();
     assert_eq!((error.code(), error.kind()), ("store", crate::Kind::Usage));
-    crate::fs::atomic_write(&place.file, b"", 0o644).unwrap();
+    crate::fs::atomic_write(&place.file, &[0x55; 5000], 0o644).unwrap();
     let error = SqliteStore::open(&place.file).await.unwrap_err();
     assert_eq!(error.code(), "permissions");
+}
+
+/// A new one would have forgotten the peers and what they were charged.
+#[tokio::test]
+async fn a_store_that_is_gone_is_not_made_anew() {
+    let place = place();
+    let error = SqliteStore::open(&place.file).await.unwrap_err();
+    assert_eq!(
+        (error.code(), error.kind()),
+        ("state-gone", crate::Kind::Usage)
+    );
+    assert!(!place.file.exists());
+    crate::fs::atomic_write(&place.file, b"", 0o600).unwrap();
+    assert_eq!(
+        SqliteStore::open(&place.file).await.unwrap_err().code(),
+        "state-gone"
+    );
 }

@@ -96,7 +96,12 @@ const REQUEST: T = T::Object(&[
         T::Object(&[
             M(
                 "class",
-                T::OneOf(&["individual-case", "standing-cross-check", "count-only"]),
+                T::OneOf(&[
+                    "individual-case",
+                    "standing-cross-check",
+                    "count-only",
+                    "not-stated",
+                ]),
             ),
             M("purpose", T::Line),
             M("legal_basis?", T::Line),
@@ -496,6 +501,8 @@ pub fn record(bytes: &[u8], trusted: &[(&str, Vec<u8>)]) -> Result<(), Check> {
         "request",
         request["receiver"]["signing_key"] != request["sender"]["signing_key"],
     )?;
+    let counts = request["legal"]["class"] == "count-only";
+    demand("request", !counts || request["mode"] == "count")?;
     demand(
         "request",
         request["receiver"]["agency"] != request["sender"]["agency"],

@@ -309,6 +309,12 @@ pub fn of_record(scene: &Scene) -> Vec<Twin> {
             "request",
         ),
         request.says(
+            "class count-only in mode elements",
+            "individual-case",
+            "count-only",
+            "request",
+        ),
+        request.says(
             "an agency that asks itself",
             "\"sender\":{\"agency\":\"border-b\"",
             "\"sender\":{\"agency\":\"police-a\"",

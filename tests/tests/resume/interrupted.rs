@@ -1,0 +1,181 @@
+//! Something breaks in the middle; the same command again goes on.
+
+use nix::sys::signal::Signal;
+use tallystick_protocol::frame::{Frame, Kind};
+
+use crate::{
+    HALF, Stage,
+    proxy::{Proxy, Way},
+};
+
+fn half(way: Way, passed: u64) -> bool {
+    way == Way::Up && passed > HALF
+}
+
+#[test]
+fn a_receiver_that_is_killed_goes_on() {
+    let stage = Stage::new();
+    let serving = stage.place.serve("holder");
+    let proxy = Proxy::new(serving.address);
+    let line = stage.line(proxy.address, "hits.csv");
+    proxy.hold_when(half);
+    let killed = stage.start(&line);
+    proxy.stopped();
+    let session = stage.under_way();
+    killed.signal(Signal::SIGKILL);
+    assert_eq!(killed.end().code, -1);
+    assert!(!stage.place.path("hits.csv").exists());
+
+    // The sender does not know yet: its side of the old connection stays as it was.
+    let line = stage.line(serving.address, "hits.csv");
+    let report = stage.start(&line).report();
+    assert_eq!(report["resumed"], true);
+    assert_eq!(report["session"], session);
+    stage.all_is_well(&serving, &report, "hits.csv");
+    // What the old connection still holds arrives late, and changes nothing.
+    proxy.mend();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    stage.all_is_well(&serving, &report, "hits.csv");
+}
+
+#[test]
+fn a_sender_that_is_killed_goes_on() {
+    let stage = Stage::new();
+    let serving = stage.place.serve("holder");
+    let proxy = Proxy::new(serving.address);
+    let line = stage.line(proxy.address, "hits.csv");
+    proxy.hold_when(half);
+    let running = stage.start(&line);
+    proxy.stopped();
+    let session = stage.under_way();
+    drop(serving);
+    proxy.mend();
+    let (code, message) = running.failure(5);
+    assert_eq!(code, "network");
+    assert!(message.contains("run the same command again"), "{message}");
+    assert!(message.contains("charged"), "{message}");
+    assert!(!stage.place.path("hits.csv").exists());
+
+    // Nobody there yet.
+    let (code, _) = stage.start(&line).failure(5);
+    assert_eq!(code, "network");
+    let serving = stage.place.serve("holder");
+    proxy.lead_to(serving.address);
+    let report = stage.start(&line).report();
+    assert_eq!(report["resumed"], true);
+    assert_eq!(report["session"], session);
+    stage.all_is_well(&serving, &report, "hits.csv");
+}
+
+/// A network that breaks again and again, each time a little later.
+#[test]
+fn many_cuts_make_one_session() {
+    let stage = Stage::new();
+    let serving = stage.place.serve("holder");
+    let mut sessions = Vec::new();
+    for bytes in [12_000, 22_000, 32_000, 42_000] {
+        let proxy = Proxy::new(serving.address);
+        proxy.cut_when(move |way, passed| way == Way::Up && passed > bytes);
+        let (code, message) = stage
+            .start(&stage.line(proxy.address, "hits.csv"))
+            .failure(5);
+        assert_eq!(code, "network", "{message}");
+        sessions.push(stage.under_way());
+    }
+    let report = stage
+        .start(&stage.line(serving.address, "hits.csv"))
+        .report();
+    assert_eq!(report["resumed"], true);
+    sessions.dedup();
+    assert_eq!(sessions, [report["session"].as_str().unwrap()]);
+    stage.all_is_well(&serving, &report, "hits.csv");
+}
+
+/// The sender has closed; its closing does not arrive. What the receiver then says again is what
+/// it said before, to the byte, so that there is one closing and one record.
+#[test]
+fn a_closing_that_got_lost_is_given_again() {
+    let stage = Stage::new();
+    let serving = stage.place.serve("holder");
+    let proxy = Proxy::new(serving.address);
+    let line = stage.line(proxy.address, "hits.csv");
+    let records = stage.place.path("holder").join("records");
+    // The sender closes its record before it says so: nothing passes after that.
+    let closed = move |way, _| {
+        let ends = |name: std::ffi::OsString| name.to_string_lossy().ends_with(".tally");
+        let mut names = std::fs::read_dir(&records).unwrap();
+        way == Way::Down && names.any(|entry| ends(entry.unwrap().file_name()))
+    };
+    proxy.cut_when(closed);
+    let (code, message) = stage.start(&line).failure(5);
+    assert_eq!(code, "network");
+    assert!(message.contains("the session was charged"), "{message}");
+    assert!(stage.records("holder", ".part").is_empty());
+    assert_eq!(stage.records("asker", ".part").len(), 1);
+    assert!(stage.records("asker", ".tally").is_empty());
+
+    proxy.mend();
+    let report = stage.start(&line).report();
+    assert_eq!(report["resumed"], true);
+    stage.all_is_well(&serving, &report, "hits.csv");
+}
+
+#[test]
+fn a_run_that_is_interrupted_goes_on() {
+    let stage = Stage::new();
+    let serving = stage.place.serve("holder");
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let proxy = Proxy::new(serving.address);
+        proxy.hold_when(half);
+        let running = stage.start(&stage.line(proxy.address, "hits.csv"));
+        proxy.stopped();
+        running.signal(signal);
+        let (code, message) = running.failure(130);
+        assert_eq!(code, "interrupted");
+        assert!(message.contains("run the same command again"), "{message}");
+        let files = std::fs::read_dir(stage.place.path("")).unwrap();
+        for file in files {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            assert!(
+                !name.contains("hits") && !name.ends_with(".partial"),
+                "{name}"
+            );
+        }
+    }
+    let report = stage
+        .start(&stage.line(serving.address, "hits.csv"))
+        .report();
+    assert_eq!(report["resumed"], true);
+    stage.all_is_well(&serving, &report, "hits.csv");
+}
+
+/// The sender crashed after it had closed its record and before its store knew. What then stands at
+/// the end of the record never left.
+#[test]
+fn a_crash_while_closing_is_made_good() {
+    let stage = Stage::new();
+    let serving = stage.place.serve("holder");
+    let proxy = Proxy::new(serving.address);
+    proxy.hold_when(half);
+    let running = stage.start(&stage.line(proxy.address, "hits.csv"));
+    proxy.stopped();
+    let session = stage.under_way();
+    drop((running, serving));
+    let records = stage.place.path("holder/records");
+    let (open, closed) = (
+        records.join(format!("{session}.part")),
+        records.join(format!("{session}.tally")),
+    );
+    let mut record = std::fs::read(&open).unwrap();
+    let closing = Frame::new(Kind::ReceiverClosing, b"{}").unwrap();
+    record.extend_from_slice(closing.bytes());
+    std::fs::write(&closed, record).unwrap();
+    std::fs::remove_file(open).unwrap();
+
+    let serving = stage.place.serve("holder");
+    let report = stage
+        .start(&stage.line(serving.address, "hits.csv"))
+        .report();
+    assert_eq!(report["session"], session);
+    stage.all_is_well(&serving, &report, "hits.csv");
+}
