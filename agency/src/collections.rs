@@ -169,6 +169,11 @@ impl EpochSeed {
             .seal_secret(&secret_name(collection, epoch), &seed[..])
     }
 
+    /// Forgets the seeds of all epochs before `epoch`, also those that a crash left behind.
+    pub(crate) fn destroy_before(home: &Home, collection: &Name, epoch: u64) -> Result<()> {
+        (1..epoch).try_for_each(|old| Self::destroy(home, collection, old))
+    }
+
     /// Forgets the seed: nothing can be evaluated under this epoch any more.
     pub(crate) fn destroy(home: &Home, collection: &Name, epoch: u64) -> Result<()> {
         home.keys().remove_secret(&secret_name(collection, epoch))

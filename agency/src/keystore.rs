@@ -1,5 +1,6 @@
 //! The `keys/` folder of a home: secrets sealed under the master key, one file each, mode 0600.
 
+use aws_lc_rs::hmac;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -116,6 +117,20 @@ impl KeyStore {
             .ok_or_else(|| AgencyError::SealBroken {
                 what: "a sealed field of state.db".to_owned(),
             })
+    }
+
+    /// HMAC-SHA256 of bytes under a secret of this home, which is made when it is first needed: a
+    /// digest that nobody can test guesses against without the home's keys.
+    pub fn keyed_digest(&self, name: &str, bytes: &[u8]) -> Result<[u8; 32]> {
+        if !self.is_present(name)? {
+            let mut secret = Zeroizing::new([0u8; 32]);
+            fill_random(&mut secret[..])?;
+            self.seal_secret(name, &secret[..])?;
+        }
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.open_secret(name)?);
+        let mut digest = [0u8; 32];
+        digest.copy_from_slice(hmac::sign(&key, bytes).as_ref());
+        Ok(digest)
     }
 
     /// Makes and seals a new Ed25519 key.

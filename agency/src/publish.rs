@@ -205,7 +205,7 @@ fn forget(
                 .map(|old| snapshot_path(home, name.as_str(), &old)),
         );
     } else {
-        EpochSeed::destroy(home, name, known.epoch)?;
+        EpochSeed::destroy_before(home, name, epoch)?;
     }
     remove_snapshots(home, name.as_str(), &keep)
 }
@@ -225,7 +225,7 @@ pub async fn remove(home: &Home, store: &dyn Store, name: &Name) -> Result<()> {
         ))
     })?;
     store.remove_collection(name.as_str()).await?;
-    EpochSeed::destroy(home, name, known.epoch)?;
+    EpochSeed::destroy_before(home, name, known.epoch + 1)?;
     remove_snapshots(home, name.as_str(), &[])
 }
 

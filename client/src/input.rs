@@ -149,11 +149,21 @@ impl Plan {
         chunk_elements: usize,
         mut emit: impl FnMut(Chunk) -> Outcome<()>,
     ) -> Outcome<()> {
-        let mut types: BTreeMap<Name, Mixer<'_>> = BTreeMap::new();
         for (name, real) in &self.distinct {
             let mixer = Mixer::new(session, seed, name.clone(), *real, chunk_elements);
-            types.insert(name.clone(), mixer);
+            self.send_type(mixer, &mut emit)?;
         }
+        Ok(())
+    }
+
+    /// One pass for one type. Types go one after another: chunks that leave as rows fill them would
+    /// show which types a row has, and so how many rows there are.
+    fn send_type(
+        &self,
+        mut mixer: Mixer<'_>,
+        emit: &mut impl FnMut(Chunk) -> Outcome<()>,
+    ) -> Outcome<()> {
+        let name = mixer.chunk.type_name.clone();
         let mut tally = Tally::default();
         let mut index = 0u64;
         let mut rows = self.source.rows().map_err(AgencyError::from)?;
@@ -161,23 +171,21 @@ impl Plan {
             for key in self.extractor.keys(&row, &mut tally) {
                 let new = self.first.get(index);
                 index += 1;
-                if !new {
+                if !new || key.ty.name() != name.as_str() {
                     continue;
                 }
-                let name = type_name(key.ty.name())?;
                 // More than the first pass saw: the file has changed.
-                let mixer = types.get_mut(&name).filter(|mixer| mixer.real_left > 0);
-                let mixer = mixer.ok_or_else(|| self.changed())?;
-                mixer.real(key.normalised.element, &mut emit)?;
+                if mixer.real_left == 0 {
+                    return Err(self.changed());
+                }
+                mixer.real(key.normalised.element, emit)?;
             }
         }
         let digest = rows.finish().map_err(AgencyError::from)?;
         self.source
             .verify_same(&self.digest, &digest)
             .map_err(AgencyError::from)?;
-        types
-            .into_values()
-            .try_for_each(|mixer| mixer.finish(&mut emit))
+        mixer.finish(emit)
     }
 
     fn changed(&self) -> Failure {

@@ -16,7 +16,7 @@ use tallystick_protocol::{
     error::Error,
     frame::{Frame, FrameReader, HEADER_BYTES, ReadError},
     signing::VerifyKey,
-    snapshot::{Bucket, SnapshotVerifier, VerifiedSnapshot, bucket_of},
+    snapshot::{Bucket, SnapshotVerifier, VerifiedSnapshot, bucket_bits, bucket_of},
     statements::Hex,
 };
 use tallystick_wire::{Envelope, SnapshotRequest};
@@ -98,19 +98,17 @@ impl CachedSnapshot {
         let mut order: Vec<usize> = (0..tags.len()).collect();
         order.sort_unstable_by_key(|i| tags[*i]);
         let mut places = vec![None; tags.len()];
-        let mut current: Option<(u64, Frame)> = None;
-        for i in order {
-            let index = bucket_of(tags[i], preamble.bucket_bits.get());
-            let frame = match current.take_if(|(at, _)| *at == index) {
-                Some((_, frame)) => frame,
-                None => self.bucket(index)?,
-            };
+        let bits = preamble.bucket_bits.get();
+        for run in order.chunk_by(|a, b| bucket_of(tags[*a], bits) == bucket_of(tags[*b], bits)) {
+            let Some(first) = run.first() else { continue };
+            let frame = self.bucket(bucket_of(tags[*first], bits))?;
             let bucket = Bucket::parse(&frame, preamble).map_err(AgencyError::from)?;
-            places[i] = bucket.find(tags[i]).map(|position| TagPlace {
-                bucket: bucket.index(),
-                position: u32::try_from(position).unwrap_or(u32::MAX),
-            });
-            current = Some((index, frame));
+            for i in run {
+                places[*i] = bucket.find(tags[*i]).map(|position| TagPlace {
+                    bucket: bucket.index(),
+                    position: u32::try_from(position).unwrap_or(u32::MAX),
+                });
+            }
         }
         Ok(places)
     }
@@ -269,6 +267,15 @@ fn check_header(frame: &Frame, connected: &Connected, digest: Hex<32>) -> Outcom
         return Err(AgencyError::from(error).into());
     }
     let preamble = verifier.preamble();
+    // The publisher's choice would be a channel: a stuffed bucket takes longer to look up, and many
+    // buckets take memory.
+    if preamble.bucket_bits.get() != u64::from(bucket_bits(preamble.elements.get())) {
+        let error = Error::Mismatch {
+            what: "snapshot",
+            field: "bucket_bits is not what the number of elements gives",
+        };
+        return Err(AgencyError::from(error).into());
+    }
     let entry = (preamble.tag_len() + preamble.sealed_len()) as u64;
     let bucket = (HEADER_BYTES + 8) as u64;
     let entries = preamble.elements.get().saturating_mul(entry);

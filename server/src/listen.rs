@@ -12,7 +12,7 @@ use std::{
 use tallystick_agency::{AgencyError, Result, clock, tls};
 use tallystick_wire::{MAX_MESSAGE_BYTES, exchange_server::ExchangeServer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
 };
@@ -25,6 +25,9 @@ use crate::{node::Node, service::Service, session};
 
 /// A handshake that takes longer is given up.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long, and how many bytes, a refused peer may go on sending.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 64 * 1024;
 /// Handshakes under way at once; more wait in the kernel's queue.
 const HANDSHAKES: usize = 64;
 /// How often the allow-list is read again: a revoked peer is cut within this and a session's tick.
@@ -196,10 +199,13 @@ async fn accept(
 async fn handshake(stream: TcpStream, acceptor: &TlsAcceptor, node: &Node) -> Result<Connection> {
     // A failure leaves the delays of Nagle's algorithm, nothing else.
     let _ = stream.set_nodelay(true);
-    let stream = acceptor
-        .accept(stream)
-        .await
-        .map_err(|e| tls::classify(&e))?;
+    let stream = match acceptor.accept(stream).into_fallible().await {
+        Ok(stream) => stream,
+        Err((error, stream)) => {
+            linger(stream).await;
+            return Err(tls::classify(&error));
+        }
+    };
     let (_, connection) = stream.get_ref();
     let spki = tls::peer_spki(connection)?;
     let agency = tls::peer_agency(connection, &*node.pins)?;
@@ -207,6 +213,25 @@ async fn handshake(stream: TcpStream, acceptor: &TlsAcceptor, node: &Node) -> Re
         stream,
         peer: PeerIdentity { agency, spki },
     })
+}
+
+/// Waits until the peer has read why it was refused. A socket that is closed over unread bytes
+/// resets the connection, and the reset overtakes the reason.
+async fn linger(mut stream: TcpStream) {
+    let drained = async {
+        stream.shutdown().await?;
+        let mut bytes = [0u8; 1024];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match stream.read(&mut bytes).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        io::Result::Ok(())
+    };
+    // A peer that does not close, or is gone, has had its time.
+    let _ = tokio::time::timeout(LINGER, drained).await;
 }
 
 /// Reads the allow-list again and again, and closes sessions that nobody can resume any more.
@@ -222,6 +247,9 @@ async fn upkeep(node: Arc<Node>, draining: CancellationToken) {
                 }
             }
             _ = sweep.tick() => {
+                if let Err(error) = node.forget_old_epochs().await {
+                    tracing::error!(code = error.code(), "cannot read the collections: {error}");
+                }
                 if let Err(error) = session::sweep(&node, clock::now_ms()).await {
                     tracing::error!(code = error.code(), "cannot close an abandoned session: {error}");
                 }

@@ -130,6 +130,18 @@ impl Node {
             .collect()
     }
 
+    /// Forgets the keys of epochs that are over.
+    pub(crate) async fn forget_old_epochs(&self) -> Result<()> {
+        let known = self.store.list_collections().await?;
+        let mut epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        epochs.retain(|name, (epoch, _)| {
+            known
+                .iter()
+                .any(|known| known.name == name.as_str() && known.epoch == *epoch)
+        });
+        Ok(())
+    }
+
     /// The secret keys of a collection's current epoch.
     pub(crate) fn keys(&self, offered: &Offered) -> Result<Arc<EpochKeys>> {
         let mut epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);

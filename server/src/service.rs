@@ -1,6 +1,6 @@
 //! The gRPC handlers: decode, call, encode.
 
-use std::{fs::File, io::BufReader, sync::Arc};
+use std::{fs::File, io::BufReader, sync::Arc, time::Duration};
 
 use tallystick_agency::{
     AgencyError, Kind, clock,
@@ -12,7 +12,7 @@ use tallystick_protocol::{
     statements::{Catalogue, CatalogueEntry, Hex, Int, Mode, SenderReference, sign},
 };
 use tallystick_wire::{CatalogueRequest, Envelope, SnapshotRequest, exchange_server::Exchange};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -21,17 +21,27 @@ use crate::{listen::PeerIdentity, node::Node, session};
 
 /// Frames that wait for the network in one direction of one call.
 const QUEUE: usize = 4;
+/// Snapshots sent at once.
+const SNAPSHOTS: usize = 16;
+/// How long a reader of a snapshot may take nothing.
+const STALLED: Duration = Duration::from_secs(30);
 
 pub(crate) struct Service {
     node: Arc<Node>,
     draining: CancellationToken,
+    /// Snapshots being sent: each holds a thread, so there are few.
+    snapshots: Arc<Semaphore>,
 }
 
 type Frames = ReceiverStream<Result<Envelope, Status>>;
 
 impl Service {
     pub(crate) fn new(node: Arc<Node>, draining: CancellationToken) -> Self {
-        Self { node, draining }
+        Self {
+            node,
+            draining,
+            snapshots: Arc::new(Semaphore::new(SNAPSHOTS)),
+        }
     }
 
     /// The peer of a connection, as the store knows it now.
@@ -44,6 +54,12 @@ impl Service {
             .get::<PeerIdentity>()
             .cloned()
             .ok_or_else(|| Status::internal("bug: a connection without a peer"))?;
+        // The key of this connection, too: it may have been dropped from a newer manifest.
+        if !self.node.pins.is_live(&identity.spki, clock::now_ms()) {
+            return Err(Status::permission_denied(
+                "not-on-list: revoked, expired or replaced",
+            ));
+        }
         match self
             .node
             .peer(&identity.agency)
@@ -120,7 +136,15 @@ impl Exchange for Service {
         let file = File::open(&path)
             .map_err(|_| Status::not_found("not-available: no such snapshot for this peer"))?;
         let (out, frames) = mpsc::channel(QUEUE * 4);
-        tokio::task::spawn_blocking(move || send_snapshot(file, from_bucket, &out));
+        let Ok(slot) = Arc::clone(&self.snapshots).try_acquire_owned() else {
+            return Err(Status::resource_exhausted(
+                "busy: too many snapshots at once; try later",
+            ));
+        };
+        tokio::task::spawn_blocking(move || {
+            send_snapshot(file, from_bucket, &out);
+            drop(slot);
+        });
         Ok(Response::new(ReceiverStream::new(frames)))
     }
 
@@ -157,7 +181,9 @@ fn send_snapshot(file: File, from_bucket: u64, out: &mpsc::Sender<Result<Envelop
                 continue;
             }
         }
-        if out.blocking_send(Ok(frame.into())).is_err() {
+        // A reader that takes nothing loses its turn; what it has is not sent again.
+        let send = tokio::time::timeout(STALLED, out.send(Ok(frame.into())));
+        if !matches!(tokio::runtime::Handle::current().block_on(send), Ok(Ok(()))) {
             return;
         }
     }

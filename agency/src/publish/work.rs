@@ -183,11 +183,11 @@ impl Work<'_> {
             0
         };
         let elements = padded_size(distinct);
-        self.pad(spool, elements - distinct)?;
-
-        let tag_bytes = tag_bytes(self.max_session_elements, elements);
         let mut salt = [0u8; 32];
         crate::keys::fill_random(&mut salt)?;
+        self.pad(spool, &salt, elements - distinct)?;
+
+        let tag_bytes = tag_bytes(self.max_session_elements, elements);
         let preamble = SnapshotPreamble {
             sender: own_reference(self.home)?,
             collection: self.name.clone(),
@@ -217,9 +217,10 @@ impl Work<'_> {
         })
     }
 
-    /// Adds padding elements, derived from the epoch's seed so that they can be opened, under the
-    /// key of the first type.
-    fn pad(&self, spool: &mut Spool, count: u64) -> Result<()> {
+    /// Adds padding elements, derived from the epoch's seed and the snapshot's salt, so that they can
+    /// be opened, and that two snapshots of one epoch do not show which tags are padding. They are
+    /// evaluated under the key of the first type.
+    fn pad(&self, spool: &mut Spool, salt: &[u8; 32], count: u64) -> Result<()> {
         let seed = EpochSeed::open(self.home, &self.name, self.epoch)?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, &seed.0[..]);
         let Some(first) = self.keys.keys().next() else {
@@ -228,6 +229,7 @@ impl Work<'_> {
         let element = |index: u64| {
             let mut context = hmac::Context::with_key(&key);
             context.update(b"tallystick/snapshot-padding/v1");
+            context.update(salt);
             context.update(&index.to_be_bytes());
             let mut random = Zeroizing::new([0u8; 32]);
             random.copy_from_slice(context.sign().as_ref());

@@ -115,6 +115,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     ) -> Result<Option<Run>>;
     /// Replaces the state text of an unfinished run.
     async fn update_run(&self, session: &SessionId, state: &str) -> Result<()>;
+    /// Whether this node asked under this session id itself, however long ago.
+    async fn is_own_run(&self, session: &SessionId) -> Result<bool>;
     /// Ends a run and forgets its sealed seed. Ending it again is no error.
     async fn finish_run(&self, session: &SessionId, now_ms: i64) -> Result<()>;
 

@@ -292,8 +292,12 @@ impl report::Report for Shown {
         let time = |ms: u64| report::moment(ms.cast_signed());
         let mut rows: Vec<(&str, String)> = vec![
             (
-                "verified",
-                if self.verified { "yes" } else { "NO" }.to_owned(),
+                "record",
+                match self.verified {
+                    true => "whole; signed with the keys in it, for which nobody vouched here",
+                    false => "DOES NOT VERIFY",
+                }
+                .to_owned(),
             ),
             ("session", self.session.clone().unwrap_or_default()),
             ("status", self.status.to_owned()),

@@ -32,11 +32,11 @@ use tallystick_agency::{
 };
 use tallystick_protocol::{
     error::Error,
-    frame::Frame,
+    frame::{Frame, Kind as FrameKind},
     group,
     session::{Answer, Asking, Closed, Finish, Matching},
     snapshot::LabelContext,
-    statements::{Charge, Hex, RefusalCode, SenderClosing, open},
+    statements::{Charge, Hex, RefusalCode, SenderClosing, digest_of, open},
 };
 use tallystick_tables::MatchWriter;
 
@@ -237,6 +237,7 @@ impl Runner<'_> {
         let Taken {
             asking,
             seed,
+            grant,
             closing,
             held: _held,
             ..
@@ -250,12 +251,23 @@ impl Runner<'_> {
         };
         let answer = flights.next(charged).await?;
         let granted_at = clock::now_ms();
+        if grant.is_some_and(|taken| taken != digest_of(&answer))
+            && answer.kind() == FrameKind::Grant
+        {
+            let error = Error::Mismatch {
+                what: "grant",
+                field: "it is another than before",
+            };
+            return Err(AgencyError::from(error).into());
+        }
         let matching = self
             .granted(asking, &request, answer.clone(), resumed)
             .await?;
         if !resumed {
             self.check_clock(&matching, granted_at)?;
-            self.note(&session, Stage::Granted).await?;
+            self.check_disclosure(&matching)?;
+            self.note(&session, Stage::Granted(digest_of(&answer)))
+                .await?;
         }
         let snapshot = Arc::new(self.agree(&matching, snapshot, &mut connected).await?);
         let mut record = RecordFile::create(&self.home.records_dir(), session)?;
@@ -276,7 +288,8 @@ impl Runner<'_> {
                     chunks: done.times,
                     closed: int(clock::now_ms())?.get(),
                 };
-                self.note(&session, Stage::Closing(times)).await?;
+                let grant = digest_of(&answer);
+                self.note(&session, Stage::Closing { grant, times }).await?;
                 times
             }
         };
@@ -445,6 +458,20 @@ impl Runner<'_> {
             spoiled,
             kernel: group::reference().name(),
         })
+    }
+
+    /// The match count is the receiver's to tell: a sender that grants only for it is not asked.
+    fn check_disclosure(&self, matching: &Matching) -> Outcome<()> {
+        let asked = matching.agreement().grant().discloses_count;
+        match asked && !self.home.config().policy.sender_learns_count {
+            false => Ok(()),
+            true => Err(Failure::new(
+                Exit::Refused,
+                "count-disclosure",
+                format!("{} wants to learn how many match", self.options.peer),
+                "nothing was charged; allow it with sender_learns_count in node.toml, if you may",
+            )),
+        }
     }
 
     /// The clock rule of the wire (PROTOCOL 3.2).

@@ -8,7 +8,6 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tallystick_agency::{
     AgencyError, build, clock,
     collections::profile_reference,
@@ -36,8 +35,14 @@ use zeroize::Zeroizing;
 use super::Runner;
 use crate::{error::bug, input::Plan};
 
-/// Name under which a run's seed is sealed.
-const RUN_SEED: &str = "run-seed";
+/// Name of the secret that inputs are digested under: a digest without it would let whoever copies
+/// the database try identifiers against it.
+const INPUT_SECRET: &str = "run-input";
+
+/// What a run's seed is sealed as: each row its own, so that rows cannot be swapped.
+fn sealed_as(session: &Hex<16>) -> String {
+    format!("run-seed/{session}")
+}
 
 /// A session that may be asked or gone on with.
 pub(super) struct Taken {
@@ -45,6 +50,8 @@ pub(super) struct Taken {
     pub(super) seed: Arc<SessionSeed>,
     /// The own record, if the session was closed and only its output is missing.
     pub(super) closed_record: Option<PathBuf>,
+    /// Digest of the grant that was taken, if one was: no other is taken for this session.
+    pub(super) grant: Option<Hex<32>>,
     /// The times of the own closing, if it was signed.
     pub(super) closing: Option<ClosingTimes>,
     /// Held while this process goes on with the session.
@@ -57,10 +64,16 @@ pub(super) struct Taken {
 pub(super) enum Stage {
     /// The request was signed. Nothing was charged: no chunk leaves before the grant is here.
     Asked,
-    /// The grant was taken, and its clock was right.
-    Granted,
+    /// This grant was taken, and its clock was right. A sender that could answer the same request
+    /// with another grant could name another snapshot in it, and compare the two outcomes.
+    Granted(Hex<32>),
     /// The own closing was signed.
-    Closing(ClosingTimes),
+    Closing {
+        /// Digest of the grant.
+        grant: Hex<32>,
+        /// What the closing says.
+        times: ClosingTimes,
+    },
 }
 
 /// What a closing says that does not follow from the session. It is kept before the closing
@@ -108,11 +121,10 @@ impl Runner<'_> {
     /// What makes a run the same run when it is started again: the table, how it is read, and the
     /// grounds, which stand in the signed request.
     fn input_digest(&self, plan: &Plan) -> Outcome<[u8; 32]> {
-        let mut hash = Sha256::new();
-        hash.update(plan.digest.sha256);
+        let mut input = Zeroizing::new(plan.digest.sha256.to_vec());
         for key in self.options.mapping.keys() {
-            hash.update(key.to_string());
-            hash.update([0]);
+            input.extend_from_slice(key.to_string().as_bytes());
+            input.push(0);
         }
         let grounds = &self.options.grounds;
         let grounds = (
@@ -122,9 +134,9 @@ impl Runner<'_> {
             (&grounds.case, &grounds.runner),
             (&grounds.orderer, &grounds.approver),
         );
-        let text = serde_json::to_vec(&grounds).map_err(|e| bug(e.to_string()))?;
-        hash.update(Zeroizing::new(text).as_slice());
-        Ok(hash.finalize().into())
+        let text = Zeroizing::new(serde_json::to_vec(&grounds).map_err(|e| bug(e.to_string()))?);
+        input.extend_from_slice(&text);
+        Ok(self.home.keys().keyed_digest(INPUT_SECRET, &input)?)
     }
 
     /// Holds a session for this process.
@@ -165,7 +177,8 @@ impl Runner<'_> {
         else {
             return Ok(None);
         };
-        let secret = self.home.keys().open_blob(RUN_SEED, &known.sealed_seed)?;
+        let place = sealed_as(&Hex(known.session));
+        let secret = self.home.keys().open_blob(&place, &known.sealed_seed)?;
         let (seed, frame) = secret
             .split_first_chunk::<32>()
             .ok_or_else(|| bug("a stored run is too short"))?;
@@ -186,7 +199,9 @@ impl Runner<'_> {
         {
             held.discard()?;
         }
-        let over = asking.request().expires_ms <= int(clock::now_ms())?;
+        // A peer that was pinned anew since then is another peer: its old key is not trusted.
+        let over = asking.request().expires_ms <= int(clock::now_ms())?
+            || asking.request().sender != reference(peer)?;
         // A request without a grant may be too old for the sender's clock rule by now.
         if let Some(held) = held.take_if(|_| stage == Stage::Asked || over) {
             // What it was charged stays charged, and its record stays; a new session starts.
@@ -198,14 +213,16 @@ impl Runner<'_> {
             }
             return Ok(None);
         }
-        let closing = match stage {
-            Stage::Closing(times) => Some(times),
-            Stage::Asked | Stage::Granted => None,
+        let (grant, closing) = match stage {
+            Stage::Asked => (None, None),
+            Stage::Granted(grant) => (Some(grant), None),
+            Stage::Closing { grant, times } => (Some(grant), Some(times)),
         };
         Ok(Some(Taken {
             asking,
             seed: Arc::new(SessionSeed::new(*seed)),
             closed_record: held.is_none().then_some(path),
+            grant,
             closing,
             held,
         }))
@@ -227,7 +244,7 @@ impl Runner<'_> {
             peer: peer.name.clone(),
             collection: self.options.collection.to_string(),
             input_digest: self.input_digest(plan)?,
-            sealed_seed: self.home.keys().seal_blob(RUN_SEED, &secret)?,
+            sealed_seed: self.home.keys().seal_blob(&sealed_as(&session), &secret)?,
             state: serde_json::to_string(&Stage::Asked).map_err(|e| bug(e.to_string()))?,
             created_ms: clock::now_ms(),
         };
@@ -237,6 +254,7 @@ impl Runner<'_> {
             asking,
             seed,
             closed_record: None,
+            grant: None,
             closing: None,
             held: Some(held),
         })

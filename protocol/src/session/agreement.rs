@@ -233,12 +233,10 @@ impl Progress {
             "nonce",
             commitment_to(&closing.nonce) == self.agreement.request.nonce_commitment,
         )?;
-        // Who had every evaluation may not call it aborted: an outcome is committed to, and a
-        // promised set is the one that was sent.
-        agree(
-            "status",
-            (closing.status == Status::Complete) == self.is_complete(),
-        )?;
+        // An abort may come at any time, also after the last chunk: from whoever found a wrong
+        // proof in it. A promised set is held to once it was sent whole.
+        let complete = self.is_complete();
+        agree("status", closing.status == Status::Aborted || complete)?;
         let issued = self.agreement.request.issued_ms;
         agree("closed_ms", closing.closed_ms >= issued)?;
         for time in [closing.first_chunk_ms, closing.last_chunk_ms]
@@ -267,7 +265,7 @@ impl Progress {
             closing.set_commitment == transcript.set_commitment(),
         )?;
         if let Some(promised) = self.agreement.request.set_commitment {
-            let kept = closing.status == Status::Aborted || promised == closing.set_commitment;
+            let kept = !complete || promised == closing.set_commitment;
             agree("set_commitment of the request", kept)?;
         }
         agree(

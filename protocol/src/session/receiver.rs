@@ -301,7 +301,10 @@ impl Matching {
                 if !self.progress.is_complete() {
                     return Err(Error::Usage("not every declared element was evaluated"));
                 }
-                let salt = self.seed.derive(&session, "outcome");
+                // Another grant, another salt: two commitments of one session say nothing
+                // about each other.
+                let usage = format!("outcome/{}", agreement.grant_digest());
+                let salt = self.seed.derive(&session, &usage);
                 let commitment = outcome_commitment(&salt, matches);
                 let said = agreement.grant().discloses_count.then(|| Int::new(matches));
                 (

@@ -202,7 +202,9 @@ fn the_outcome_shows_the_count_only_where_it_was_agreed() {
             crate::statements::open_as_named(closing.frame()).unwrap();
         let outcome = read.outcome.unwrap();
         assert_eq!(outcome.matches, discloses.then(|| int(1)));
-        let salt = SessionSeed::new(SEED).derive(&Hex([1; 16]), "outcome");
+        // The salt belongs to the grant: another grant of the same request gives another.
+        let usage = format!("outcome/{}", read.grant);
+        let salt = SessionSeed::new(SEED).derive(&Hex([1; 16]), &usage);
         assert_eq!(outcome.commitment, outcome_commitment(&salt, 1));
         assert_ne!(outcome.commitment, outcome_commitment(&salt, 0));
         let charged = charges(&serving);

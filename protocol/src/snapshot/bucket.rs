@@ -8,6 +8,10 @@ use crate::{
 
 use super::bucket_of;
 
+/// The most tags of a bucket. Tags are uniform and a bucket holds 511 of them on average at most:
+/// 1,024 in one have a probability below 2^-80.
+const MAX_BUCKET_TAGS: usize = 1024;
+
 /// A parsed bucket: tags ascend strictly and all carry the bucket's prefix.
 #[derive(Debug)]
 pub struct Bucket<'a> {
@@ -30,6 +34,9 @@ impl<'a> Bucket<'a> {
         let (tag_len, sealed_len) = (preamble.tag_len(), preamble.sealed_len());
         let index = cursor.u32()?;
         let count = cursor.u32()? as usize;
+        if count > MAX_BUCKET_TAGS {
+            return Err(malformed("more tags than tags spread evenly can be"));
+        }
         let size = |each: usize| {
             count
                 .checked_mul(each)

@@ -16,6 +16,13 @@ pub struct TypeKey {
     pub public_key: Hex<32>,
 }
 
+/// Whether each type has a key of its own: else an element could be charged as another type.
+pub(super) fn distinct(keys: &[TypeKey]) -> bool {
+    let mut publics: Vec<&Hex<32>> = keys.iter().map(|key| &key.public_key).collect();
+    publics.sort_unstable();
+    publics.windows(2).all(|pair| pair[0] != pair[1])
+}
+
 /// The snapshot against which the receiver will look up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,6 +106,9 @@ impl Statement for Grant {
         }
         if self.keys.is_empty() || !self.keys.is_sorted_by(|a, b| a.type_name < b.type_name) {
             return Err("types of keys must ascend without repetition");
+        }
+        if !distinct(&self.keys) {
+            return Err("two types have one public key");
         }
         if self.keys.len() > 32 {
             return Err("more than 32 types");

@@ -94,6 +94,9 @@ impl Statement for SnapshotHeader {
         if p.bucket_bits.get() > 32 {
             return Err("bucket_bits must be at most 32");
         }
+        if !super::grant::distinct(&p.keys) {
+            return Err("two types have one public key");
+        }
         if p.label_bytes.get() > crate::snapshot::MAX_LABEL_BYTES as u64 {
             return Err("label_bytes is too large");
         }

@@ -165,6 +165,10 @@ async fn drive(
         Some(claim) => claim,
         None => return refuse(node, asked, RefusalCode::Busy, link, now).await,
     };
+    // An id that this node asked under itself names a record of its own, which must stay.
+    if node.store.is_own_run(&session.0).await? {
+        return refuse(node, asked, RefusalCode::Replayed, link, now).await;
+    }
     if let Some(known) = node.store.session(&session.0).await? {
         // The very same request again is somebody who lost the answer, not a second session.
         if known.peer != identity.agency || known.request_digest != digest {

@@ -37,7 +37,7 @@ fn bad_usage_is_exit_two_and_says_what_to_do() {
     let err = text(&place.run("check", 2).stderr);
     assert_eq!(
         err,
-        "error: no home is named\n  next: give --home DIR or set TALLY_HOME\n"
+        "error: no home is named\n  next: give --home DIR or set TALLY_HOME; `tallyd init DIR --name NAME` makes one\n"
     );
 }
 

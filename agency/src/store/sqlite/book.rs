@@ -76,6 +76,14 @@ impl SqliteStore {
         Ok(())
     }
 
+    pub(super) async fn has_run(&self, session: &SessionId) -> Result<bool> {
+        let found = sqlx::query("SELECT 1 FROM runs WHERE session = ?")
+            .bind(&session[..])
+            .fetch_optional(&self.reader)
+            .await?;
+        Ok(found.is_some())
+    }
+
     pub(super) async fn end_run(&self, session: &SessionId, now_ms: i64) -> Result<()> {
         let mut tx = self.write().await?;
         let done = sqlx::query(

@@ -67,6 +67,8 @@ impl SqliteStore {
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
             .pragma("cache_size", CACHE_KIB)
+            // A sealed seed that is forgotten is overwritten.
+            .pragma("secure_delete", "ON")
             .statement_cache_capacity(32);
         let pool = |most: u32, options: SqliteConnectOptions| {
             SqlitePoolOptions::new()
@@ -230,6 +232,9 @@ impl Store for SqliteStore {
     }
     async fn update_run(&self, session: &SessionId, state: &str) -> Result<()> {
         self.set_run_state(session, state).await
+    }
+    async fn is_own_run(&self, session: &SessionId) -> Result<bool> {
+        self.has_run(session).await
     }
     async fn finish_run(&self, session: &SessionId, now_ms: i64) -> Result<()> {
         self.end_run(session, now_ms).await

@@ -96,12 +96,12 @@ fn a_receivers_closing_that_disagrees_is_refused() {
         changed(|c| c.last_chunk_ms = Some(int(NOW + 1))),
         mismatch("chunk times")
     );
-    // Who had every evaluation cannot call it aborted, to keep the outcome to itself.
+    // Who finds a wrong proof in the last chunk must be able to end it.
     let aborts = |c: &mut ReceiverClosing| {
         c.status = Status::Aborted;
         c.outcome = None;
     };
-    assert_eq!(changed(aborts), mismatch("status"));
+    assert_eq!(changed(aborts), Ok(()));
 }
 
 #[test]
