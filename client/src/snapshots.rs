@@ -172,6 +172,19 @@ pub(crate) async fn get(
         return Ok(snapshot);
     }
     let part = cache.join(format!("{digest}.part"));
+    // Another process may be fetching the same: then this one waits, and finds it in the cache.
+    let waiting = part.clone();
+    let lock = blocking(move || {
+        let file = open_part(&waiting)?;
+        file.lock().map_err(|e| io("lock", &waiting, e))?;
+        Ok(file)
+    })
+    .await?;
+    if let Some(snapshot) = cached(cache, digest, publisher).await {
+        // Left by this process if the other had renamed its own before.
+        let _ = std::fs::remove_file(&part);
+        return Ok(snapshot);
+    }
     fetch(&part, connected, digest, progress).await?;
     let fetched = part.clone();
     let snapshot = match blocking(move || CachedSnapshot::open(&fetched, &publisher)).await {
@@ -192,6 +205,7 @@ pub(crate) async fn get(
     let path = cache.join(format!("{digest}.snapshot"));
     std::fs::rename(&part, &path).map_err(|e| io("rename to", &path, e))?;
     sync_dir(cache)?;
+    drop(lock);
     Ok(snapshot)
 }
 
@@ -282,16 +296,20 @@ fn check_header(frame: &Frame, connected: &Connected, digest: Hex<32>) -> Outcom
     Ok(entries.saturating_add(preamble.buckets().saturating_mul(bucket)))
 }
 
-/// A partial file, cut to its last whole frame, and the buckets in it.
-fn reopen(part: &Path) -> Outcome<(File, u64)> {
-    let mut file = OpenOptions::new()
+fn open_part(part: &Path) -> Outcome<File> {
+    OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(OWNER_FILE)
         .open(part)
-        .map_err(|e| io("open", part, e))?;
+        .map_err(|e| io("open", part, e))
+}
+
+/// A partial file, cut to its last whole frame, and the buckets in it.
+fn reopen(part: &Path) -> Outcome<(File, u64)> {
+    let mut file = open_part(part)?;
     let mut reader = FrameReader::new(BufReader::new(&file));
     let mut frames = 0u64;
     let whole = loop {

@@ -294,7 +294,7 @@ impl report::Report for Shown {
             (
                 "record",
                 match self.verified {
-                    true => "whole; signed with the keys in it, for which nobody vouched here",
+                    true => "whole; signatures checked with the keys in it, as `audit verify` without --trust",
                     false => "DOES NOT VERIFY",
                 }
                 .to_owned(),

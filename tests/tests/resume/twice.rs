@@ -149,7 +149,6 @@ fn two_at_once_are_both_right() {
 }
 
 #[test]
-#[ignore = "two that fetch one snapshot at once write into one file"]
 fn two_at_once_without_the_snapshot_are_both_right() {
     let stage = Stage::new();
     let serving = stage.place.serve("holder");

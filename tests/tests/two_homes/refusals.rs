@@ -232,5 +232,8 @@ fn strangers_are_three() {
     place.does(&ask(&serving, "asker", ""));
     // Somebody else's node at the holder's address is refused by the asker.
     let other = place.serve("stranger");
-    assert_eq!(place.fails(&ask(&other, "asker", ""), 3), "not-on-list");
+    assert_eq!(
+        place.fails(&ask(&other, "asker", ""), 3),
+        "unknown-certificate"
+    );
 }
