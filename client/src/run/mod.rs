@@ -141,11 +141,39 @@ impl Runner<'_> {
                 if ENDED.contains(&failure.code.as_str()) && failure.exit == Exit::Refused {
                     self.store.finish_run(&session.0, clock::now_ms()).await?;
                 }
+                if failure.exit == Exit::PeerFault {
+                    return Err(self.set_aside(&session, failure).await?);
+                }
                 return Err(failure);
             }
         };
         self.conclude(plan, session, snapshot, settled, resumed)
             .await
+    }
+
+    /// Ends a run whose peer broke the protocol, and keeps what it had signed until then: the next
+    /// session must not write over the evidence.
+    async fn set_aside(&self, session: &Hex<16>, failure: Failure) -> Outcome<Failure> {
+        self.store.finish_run(&session.0, clock::now_ms()).await?;
+        let records = self.home.records_dir();
+        let (open, kept) = (
+            records.join(format!("{session}.part")),
+            records.join(format!("{session}.broken")),
+        );
+        if !open.exists() {
+            return Ok(failure);
+        }
+        std::fs::rename(&open, &kept).map_err(|source| AgencyError::Io {
+            action: "rename to",
+            path: kept.clone(),
+            source,
+        })?;
+        let next = format!(
+            "what came is kept in {}; speak to the peer; the same command starts a new session, \
+             which is charged",
+            kept.display()
+        );
+        Ok(Failure { next, ..failure })
     }
 
     /// The snapshot that the peer's catalogue names, once it is sure that the peer can be asked.

@@ -67,6 +67,42 @@ fn a_sender_that_is_killed_goes_on() {
     stage.all_is_well(&serving, &report, "hits.csv");
 }
 
+/// A sender that forgot the session (its database was put back from a backup) grants the same request
+/// once more. Another grant may name another snapshot, and two outcomes of one request can be compared:
+/// so no second grant is taken.
+#[test]
+fn a_second_grant_of_one_session_is_refused() {
+    let stage = Stage::new();
+    let folder = stage.place.path("holder");
+    let (state, kept) = (folder.join("state.db"), stage.place.path("state.db.kept"));
+    std::fs::copy(&state, &kept).unwrap();
+    let serving = stage.place.serve("holder");
+    let proxy = Proxy::new(serving.address);
+    let line = stage.line(proxy.address, "hits.csv");
+    proxy.hold_when(half);
+    let running = stage.start(&line);
+    proxy.stopped();
+    stage.under_way();
+    drop(serving);
+    proxy.mend();
+    running.failure(5);
+
+    for suffix in ["-wal", "-shm"] {
+        let beside = folder.join(format!("state.db{suffix}"));
+        let _ = std::fs::remove_file(beside);
+    }
+    std::fs::copy(&kept, &state).unwrap();
+    let serving = stage.place.serve("holder");
+    proxy.lead_to(serving.address);
+    let (code, message) = stage.start(&line).failure(4);
+    assert_eq!(code, "mismatch");
+    assert!(message.contains("another than before"), "{message}");
+    // What was signed until then is evidence, and no later session writes over it.
+    assert_eq!(stage.records("asker", ".broken").len(), 1);
+    assert!(stage.records("asker", ".part").is_empty());
+    assert!(!stage.place.path("hits.csv").exists());
+}
+
 /// A network that breaks again and again, each time a little later.
 #[test]
 fn many_cuts_make_one_session() {
