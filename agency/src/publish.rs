@@ -6,7 +6,11 @@
 
 mod work;
 
-use std::path::Path;
+use std::{
+    fs::{File, TryLockError},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
 
 use tallystick_protocol::{
     group::Kernel,
@@ -19,7 +23,7 @@ use self::work::Work;
 use crate::{
     collections::{EpochSeed, Meta, TableSource, epoch_keys, profile_reference, snapshot_path},
     error::{AgencyError, Result},
-    fs::create_owner_dir,
+    fs::{OWNER_FILE, create_owner_dir},
     home::Home,
     store::{Collection, Store},
 };
@@ -89,6 +93,8 @@ pub async fn publish(
     now_ms: i64,
     progress: OnProgress<'_>,
 ) -> Result<Published> {
+    // One publication of a collection at a time: two would make and destroy each other's keys.
+    let _lock = lock(home, &options.name)?;
     let known = store.collection(options.name.as_str()).await?;
     let epoch = match &known {
         None => 1,
@@ -188,6 +194,26 @@ pub async fn publish(
     Ok(sealed)
 }
 
+/// Holds a collection for one publication or removal, until the file is dropped. The files are empty
+/// and stay.
+fn lock(home: &Home, name: &Name) -> Result<File> {
+    let path = home.collections_dir().join(format!(".{name}.lock"));
+    let open = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(OWNER_FILE)
+        .open(&path);
+    let file = open.map_err(AgencyError::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(AgencyError::Usage(format!(
+            "{name} is being published or removed by another process; wait until it has ended"
+        ))),
+        Err(TryLockError::Error(source)) => Err(AgencyError::io("lock", &path)(source)),
+    }
+}
+
 /// After a new snapshot is in force: drops what the old one leaves behind. The last snapshot of the
 /// same epoch stays for sessions that were granted with it.
 fn forget(
@@ -215,6 +241,7 @@ fn forget(
 /// # Errors
 /// `Usage` if there is no such collection.
 pub async fn remove(home: &Home, store: &dyn Store, name: &Name) -> Result<()> {
+    let _lock = lock(home, name)?;
     let known = store
         .collection(name.as_str())
         .await?

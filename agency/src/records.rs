@@ -89,6 +89,8 @@ impl RecordFile {
             length: 0,
         };
         record.append(&record::header(&session)?)?;
+        // A file whose folder was not forced to the disk may be gone after a power cut.
+        sync_dir(dir)?;
         Ok(record)
     }
 

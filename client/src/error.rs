@@ -5,6 +5,7 @@ use tallystick_agency::{
     exit::{Exit, Failure},
     tls,
 };
+use tallystick_protocol::statements::{Line, Name};
 use tonic::{Code, Status};
 
 /// A peer's status: its message starts with a stable code (`code: text`).
@@ -16,8 +17,19 @@ pub(crate) fn from_status(status: &Status, what_was_charged: &str) -> Failure {
             return error.into();
         }
     }
+    // The peer chooses these words: they are shown only if they cannot deceive.
     let message = status.message();
     let (code, text) = message.split_once(": ").unwrap_or(("network", message));
+    let code = if code.parse::<Name>().is_ok() {
+        code
+    } else {
+        "network"
+    };
+    let text = if text.parse::<Line>().is_ok() {
+        text
+    } else {
+        "it gave no reason"
+    };
     let (exit, next) = match status.code() {
         Code::InvalidArgument => (
             Exit::PeerFault,
@@ -36,8 +48,8 @@ pub(crate) fn from_status(status: &Status, what_was_charged: &str) -> Failure {
             "the peer speaks something else; check its address and version",
         ),
         Code::Internal => (
-            Exit::PeerFault,
-            "tell the peer's operator; its log says more",
+            Exit::Network,
+            "tell the peer's operator, whose log says more; then run the same command again",
         ),
         _ => (
             Exit::Network,

@@ -215,7 +215,9 @@ async fn fetch(
     digest: Hex<32>,
     progress: &Progress,
 ) -> Outcome<()> {
-    let (file, have) = reopen(part)?;
+    let (file, frames_there) = reopen(part)?;
+    // The first frame is the header.
+    let have = frames_there.saturating_sub(1);
     let request = SnapshotRequest {
         digest: digest.0.to_vec(),
         from_bucket: have,
@@ -236,7 +238,7 @@ async fn fetch(
         AgencyError::from(error)
     })?;
     let most = check_header(&header, connected, digest)?;
-    if have == 0 {
+    if frames_there == 0 {
         out.write_all(header.bytes())
             .map_err(|e| io("write", part, e))?;
     }
@@ -307,7 +309,7 @@ fn open_part(part: &Path) -> Outcome<File> {
         .map_err(|e| io("open", part, e))
 }
 
-/// A partial file, cut to its last whole frame, and the buckets in it.
+/// A partial file, cut to its last whole frame, and the frames in it.
 fn reopen(part: &Path) -> Outcome<(File, u64)> {
     let mut file = open_part(part)?;
     let mut reader = FrameReader::new(BufReader::new(&file));
@@ -323,7 +325,7 @@ fn reopen(part: &Path) -> Outcome<(File, u64)> {
     file.set_len(whole).map_err(|e| io("cut", part, e))?;
     file.seek(SeekFrom::Start(whole))
         .map_err(|e| io("open", part, e))?;
-    Ok((file, frames.saturating_sub(1)))
+    Ok((file, frames))
 }
 
 /// Work on the disk and the processor, off the async threads.

@@ -78,13 +78,13 @@ impl Service {
 pub(crate) fn status(error: &AgencyError) -> Status {
     let text = format!("{}: {error}", error.code());
     match error.kind() {
-        Kind::PeerFault | Kind::Verification => Status::invalid_argument(text),
+        Kind::PeerFault => Status::invalid_argument(text),
         Kind::Refused => Status::permission_denied(text),
         Kind::Network => Status::unavailable(text),
-        // What is wrong at home is not the peer's business.
-        Kind::Usage | Kind::Bug => {
+        // What is wrong at home is not the peer's business, and may pass: it can come again.
+        Kind::Usage | Kind::Verification | Kind::Bug => {
             tracing::error!(code = error.code(), "{error}");
-            Status::internal(format!("{}: the peer's node has a fault", error.code()))
+            Status::unavailable(format!("{}: the peer's node has a fault", error.code()))
         }
     }
 }

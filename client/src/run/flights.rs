@@ -1,6 +1,6 @@
 //! The frames of a session: live from the peer, or from the own closed record.
 
-use std::{collections::VecDeque, fs::File, io::BufReader, path::Path};
+use std::{collections::VecDeque, fs::File, io::BufReader, path::Path, time::Duration};
 
 use tallystick_agency::{
     AgencyError,
@@ -18,6 +18,10 @@ use crate::{
     error::bug,
 };
 
+/// Frames on their way out: as many as may be unanswered, and request and closing, so that sending
+/// never waits for a peer that itself waits to be read.
+const QUEUE: usize = 66;
+
 /// Where frames go and come from.
 pub(super) enum Flights {
     /// A peer.
@@ -25,6 +29,7 @@ pub(super) enum Flights {
         out: mpsc::Sender<Envelope>,
         inbound: Streaming<Envelope>,
         trouble: Trouble,
+        idle: Duration,
     },
     /// A record: what is sent must be what was sent, and what was answered then is the answer.
     Stored {
@@ -34,9 +39,14 @@ pub(super) enum Flights {
 }
 
 impl Flights {
-    /// Opens a session with a peer; the request is the first frame.
-    pub(super) async fn open(connected: &mut Connected, request: Frame) -> Outcome<Self> {
-        let (out, outbound) = mpsc::channel::<Envelope>(4);
+    /// Opens a session with a peer; the request is the first frame. A peer that says nothing for
+    /// `idle` is given up.
+    pub(super) async fn open(
+        connected: &mut Connected,
+        request: Frame,
+        idle: Duration,
+    ) -> Outcome<Self> {
+        let (out, outbound) = mpsc::channel::<Envelope>(QUEUE);
         let first = out.send(request.into()).await;
         first.map_err(|_| bug("the stream ended before it began"))?;
         let call = connected
@@ -50,6 +60,7 @@ impl Flights {
             out,
             inbound,
             trouble: connected.trouble.clone(),
+            idle,
         })
     }
 
@@ -90,8 +101,21 @@ impl Flights {
     pub(super) async fn next(&mut self, charged: &str) -> Outcome<Frame> {
         match self {
             Self::Live {
-                inbound, trouble, ..
-            } => live(inbound, trouble, charged).await,
+                inbound,
+                trouble,
+                idle,
+                ..
+            } => {
+                let next = tokio::time::timeout(*idle, live(inbound, trouble, charged));
+                next.await.unwrap_or_else(|_| {
+                    Err(Failure::new(
+                        Exit::Network,
+                        "network",
+                        format!("the peer said nothing for {} s ({charged})", idle.as_secs()),
+                        "run the same command again to go on where it stopped",
+                    ))
+                })
+            }
             Self::Stored { reader, asked } => {
                 if let Some(asked) = asked.pop_front()
                     && stored(reader)? != asked

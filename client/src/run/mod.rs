@@ -20,7 +20,11 @@ mod output;
 mod pipeline;
 mod request;
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tallystick_agency::{
     AgencyError, clock,
@@ -272,7 +276,9 @@ impl Runner<'_> {
         } = taken;
         let session = asking.request().session;
         let request = asking.frame().clone();
-        let mut flights = Flights::open(&mut connected, request.clone()).await?;
+        let idle = self.home.config().limits.idle_timeout_seconds;
+        let idle = Duration::from_secs(idle.into());
+        let mut flights = Flights::open(&mut connected, request.clone(), idle).await?;
         let charged = match resumed {
             true => "what was sent is charged",
             false => "nothing was charged",

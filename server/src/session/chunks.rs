@@ -20,7 +20,7 @@ use tallystick_protocol::{
     session::{Accepted, Asked, ChargeReceipt, Closed, Evaluation, Serving},
     statements::Status,
 };
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     End, Link, add_record, blocking,
@@ -38,7 +38,8 @@ struct InFlight {
     blinded: Frame,
     index: u32,
     type_name: String,
-    work: JoinHandle<Result<Result<Evaluation, Error>, WorkerPanic>>,
+    /// Ends with the connection, so that nothing is evaluated for nobody.
+    work: AbortOnDropHandle<Result<Result<Evaluation, Error>, WorkerPanic>>,
 }
 
 /// A granted session.
@@ -107,8 +108,13 @@ impl Run {
                 // The receiver has come back on another connection, which goes on from the record.
                 () = claim.revoked() => return self.leave(&in_flight, End::Gone),
                 _ = tick.tick() => {
-                    if let Err(why) = self.may_go_on().await {
-                        return Err(self.end(&in_flight, why).await);
+                    match self.may_go_on().await {
+                        Ok(()) => {}
+                        Err(why @ AgencyError::Refused { .. }) => {
+                            return Err(self.end(&in_flight, why).await);
+                        }
+                        // A fault of our own, perhaps of the moment: the session can be resumed.
+                        Err(fault) => return self.leave(&in_flight, fault.into()),
                     }
                 }
                 evaluation = first(&mut in_flight) => {
@@ -262,11 +268,11 @@ impl Run {
             .ok_or_else(|| AgencyError::Bug("a granted type without a key".to_owned()))?;
         let (index, type_name) = (accepted.index(), accepted.type_name().to_string());
         let pool = self.node.pool.clone();
-        let work = tokio::spawn(async move {
+        let work = AbortOnDropHandle::new(tokio::spawn(async move {
             let fresh: [u8; 32] = rand::random();
             pool.run(move || accepted.evaluate(&receipt, &key, &fresh))
                 .await
-        });
+        }));
         Ok((
             self,
             InFlight {

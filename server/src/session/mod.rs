@@ -205,7 +205,8 @@ async fn drive(
         collection: request.collection.to_string(),
         epoch: terms.terms.epoch.get(),
         request_digest: digest,
-        expires_ms: i64::try_from(request.expires_ms.get()).unwrap_or(i64::MAX),
+        // The grant's, which is capped; the request's may be far.
+        expires_ms: i64::try_from(terms.terms.expires_ms.get()).unwrap_or(i64::MAX),
         grants: grants.collect(),
         record_path,
     };

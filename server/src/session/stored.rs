@@ -216,8 +216,13 @@ pub(crate) async fn sweep(node: &Node, now: i64) -> Result<()> {
         // A session that is still being served ends itself at its next tick.
         if known.expires_ms < now && known.active_ms < quiet {
             let session = Hex(known.session);
-            if let Some(_claim) = node.claims.claim(&session, &known.peer).await {
-                abort(node, &session).await?;
+            let Some(_claim) = node.claims.claim(&session, &known.peer).await else {
+                continue;
+            };
+            // One record that is damaged keeps no other session open.
+            if let Err(error) = abort(node, &session).await {
+                let (peer, code) = (&known.peer, error.code());
+                tracing::error!(peer, %session, code, "cannot close it: {error}");
             }
         }
     }
