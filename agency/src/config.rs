@@ -63,9 +63,9 @@ pub struct LogConfig {
 pub struct Limits {
     /// Largest message taken from a peer, bytes.
     pub max_message_bytes: u32,
-    /// Elements in one chunk sent.
+    /// Elements in one chunk taken from a peer; stands in this node's grants.
     pub chunk_elements: u32,
-    /// Chunks sent ahead of their answers.
+    /// Chunks a peer may send ahead of their answers; stands in this node's grants.
     pub window_chunks: u32,
     /// Sessions at the same time.
     pub max_sessions_total: u32,
@@ -93,8 +93,10 @@ pub struct Policy {
     pub clock_skew_warn_seconds: u32,
     /// Clock difference that is refused, seconds.
     pub clock_skew_refuse_seconds: u32,
-    /// Whether own closings show the match count.
+    /// Whether own closings show the match count to a sender that demands it.
     pub sender_learns_count: bool,
+    /// Whether this node, when it is asked, demands the match count.
+    pub demands_count: bool,
 }
 
 fn default_listen_address() -> SocketAddr {
@@ -134,6 +136,7 @@ impl Default for Policy {
             clock_skew_warn_seconds: 2,
             clock_skew_refuse_seconds: 30,
             sender_learns_count: false,
+            demands_count: false,
         }
     }
 }
@@ -413,7 +416,7 @@ mod tests {
                 comment.push(' ');
             }
         }
-        assert_eq!(keys, 5 + 2 + 8 + 6);
+        assert_eq!(keys, 5 + 2 + 8 + 7);
         assert!(!text.contains('{') && !text.contains('}'));
     }
 

@@ -108,7 +108,7 @@ pub(crate) async fn decide(
                 chunk_elements: limits.chunk_elements.into(),
                 window_chunks: limits.window_chunks.into(),
             },
-            discloses_count: policy.sender_learns_count,
+            discloses_count: policy.demands_count,
             previous: previous.map(|record| Hex(record.digest)),
             // A grant lives as long as its request, and no longer than a day.
             expires_ms: int(ms(request.expires_ms).min(now + LONGEST_GRANT_MS))?,

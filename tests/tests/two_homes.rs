@@ -33,6 +33,13 @@ const OUR_KEY: &str = "--key document=passport,country";
 
 /// `holder` offers the watchlist, `asker` may ask it.
 fn served() -> (Place, Serving) {
+    let place = published();
+    let serving = place.serve("holder");
+    (place, serving)
+}
+
+/// The same, not served yet.
+fn published() -> Place {
     let place = Place::pair("holder", "asker");
     place.write("watchlist.csv", WATCHLIST);
     place.write("border.csv", BORDER);
@@ -41,8 +48,7 @@ fn served() -> (Place, Serving) {
         "watchlist",
         &format!("--input watchlist.csv {THEIR_KEY} --label name,case"),
     );
-    let serving = place.serve("holder");
-    (place, serving)
+    place
 }
 
 fn publish(place: &Place, collection: &str, flags: &str) {

@@ -8,7 +8,7 @@ use tallystick_agency::{
 };
 use tallystick_tests::place::{Place, Serving, copy};
 
-use crate::{THEIR_KEY, ask, publish, served};
+use crate::{THEIR_KEY, ask, publish, published, served};
 
 /// Evaluations that `asker` has left.
 fn left(place: &Place, serving: &Serving) -> u64 {
@@ -235,5 +235,37 @@ fn strangers_are_three() {
     assert_eq!(
         place.fails(&ask(&other, "asker", ""), 3),
         "unknown-certificate"
+    );
+}
+
+/// The match count is the receiver's to tell: a sender that demands it is refused, unless the receiver
+/// allows it. Then the closing says it.
+#[test]
+fn the_count_is_told_only_where_both_sides_say_so() {
+    let place = published();
+    let edit = |home: &str, from: &str, to: &str| {
+        let file = format!("{home}/node.toml");
+        let text = place.read(&file);
+        assert!(text.contains(from), "{text}");
+        place.write(&file, &text.replace(from, to));
+    };
+    edit("holder", "demands_count = false", "demands_count = true");
+    let serving = place.serve("holder");
+    assert_eq!(
+        place.fails(&ask(&serving, "asker", ""), 3),
+        "count-disclosure"
+    );
+    edit(
+        "asker",
+        "sender_learns_count = false",
+        "sender_learns_count = true",
+    );
+    // The first session was granted and never used: another is begun.
+    let report = place.json(&ask(&serving, "asker", "--purpose again"));
+    let record = report["record"].as_str().unwrap();
+    let shown = place.json(&format!("tally audit show {record}"));
+    assert_eq!(
+        shown["receiver_closing"]["outcome"]["matches"],
+        report["elements_matched"]
     );
 }
