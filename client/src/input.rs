@@ -425,6 +425,23 @@ mod tests {
         assert_ne!(all, chunks(&plan, 2, 9), "another seed mixes otherwise");
     }
 
+    /// What is seen of the chunks follows from the padded sizes: not from which row has which type.
+    #[test]
+    fn types_go_one_after_another_in_full_chunks() {
+        let rows: String = (0..30).map(|i| format!("A{i},Name {}\n", i % 20)).collect();
+        let (_dir, plan) = plan(&format!("number,name\n{rows}"));
+        let mut seen: Vec<(String, usize)> = Vec::new();
+        for (name, _, ids) in chunks(&plan, 1, 9) {
+            seen.push((name.to_string(), ids.len()));
+        }
+        let expected = [("document", [9, 9, 9, 5].as_slice()), ("text", &[9, 9, 2])];
+        let expected: Vec<(String, usize)> = expected
+            .into_iter()
+            .flat_map(|(name, sizes)| sizes.iter().map(move |size| (name.to_owned(), *size)))
+            .collect();
+        assert_eq!(seen, expected);
+    }
+
     #[test]
     fn padding_stands_everywhere_and_not_at_the_end_only() {
         let (_dir, plan) = plan("number,name\nA1,x\n");

@@ -128,6 +128,14 @@ impl Error {
     }
 }
 
+/// Compares members of `what` with what was agreed before: a member that differs is named.
+pub(crate) fn agreeing(what: &'static str) -> impl Fn(&'static str, bool) -> Result<(), Error> {
+    move |field, same| match same {
+        true => Ok(()),
+        false => Err(Error::Mismatch { what, field }),
+    }
+}
+
 /// Gives errors of the proof and of the OPRF the chunk they stand in.
 pub(crate) trait InChunk<T> {
     fn in_chunk(self, chunk: u32) -> Result<T, Error>;

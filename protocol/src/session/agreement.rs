@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::chunk::{BlindedChunk, EvaluatedChunk, Transcript};
 use crate::{
-    error::Error,
+    error::{Error, agreeing},
     frame::Frame,
     group::Kernel,
     oprf::PublicKey,
@@ -47,13 +47,7 @@ impl Agreement {
     ) -> Result<Self, Error> {
         let grant: Grant = open(grant_frame, &request.sender.signing_key.into())?;
         let request_digest = digest_of(request_frame);
-        let agree = |field, same: bool| match same {
-            true => Ok(()),
-            false => Err(Error::Mismatch {
-                what: "grant",
-                field,
-            }),
-        };
+        let agree = agreeing("grant");
         agree("session", grant.session == request.session)?;
         agree("request", grant.request == request_digest)?;
         agree("sender", grant.sender.agency == request.sender.agency)?;
@@ -219,13 +213,7 @@ impl Progress {
         let closing: ReceiverClosing =
             open(frame, &self.agreement.request.receiver.signing_key.into())?;
         let transcript = &self.transcript;
-        let agree = |field, same: bool| match same {
-            true => Ok(()),
-            false => Err(Error::Mismatch {
-                what: "receiver closing",
-                field,
-            }),
-        };
+        let agree = agreeing("receiver closing");
         agree("session", closing.session == self.agreement.request.session)?;
         agree("request", closing.request == self.agreement.request_digest)?;
         agree("grant", closing.grant == self.agreement.grant_digest)?;
@@ -284,13 +272,7 @@ impl Progress {
     ) -> Result<SenderClosing, Error> {
         let closing: SenderClosing = open(frame, &self.agreement.grant.sender.signing_key.into())?;
         let transcript = &self.transcript;
-        let agree = |field, same: bool| match same {
-            true => Ok(()),
-            false => Err(Error::Mismatch {
-                what: "sender closing",
-                field,
-            }),
-        };
+        let agree = agreeing("sender closing");
         agree("session", closing.session == self.agreement.request.session)?;
         agree("request", closing.request == self.agreement.request_digest)?;
         agree("grant", closing.grant == self.agreement.grant_digest)?;

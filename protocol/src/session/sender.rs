@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     dleq::Weights,
-    error::{Error, InChunk},
+    error::{Error, InChunk, agreeing},
     frame::Frame,
     group::Kernel,
     oprf::{self, PublicKey, SecretKey},
@@ -65,13 +65,7 @@ impl Asked {
         me: SenderReference,
     ) -> Result<Self, Error> {
         let request: Request = open(&frame, &receiver.signing_key.into())?;
-        let agree = |field, same: bool| match same {
-            true => Ok(()),
-            false => Err(Error::Mismatch {
-                what: "request",
-                field,
-            }),
-        };
+        let agree = agreeing("request");
         agree("receiver", request.receiver.agency == receiver.agency)?;
         agree("sender", request.sender == me)?;
         Ok(Self { request, frame, me })

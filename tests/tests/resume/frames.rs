@@ -9,7 +9,7 @@ use std::{
 
 use tallystick_agency::{
     clock,
-    store::{Bound, ChunkBinding, SessionStatus, Store},
+    store::{Bound, ChunkBinding, NewRun, SessionStatus, Store},
 };
 use tallystick_protocol::{
     frame::{Frame, FrameReader, Kind},
@@ -320,6 +320,35 @@ async fn requests_of_another_time_or_session_are_refused() {
     );
     assert_eq!(before.unwrap(), after.unwrap());
     assert_eq!(scripted.stage.left(&scripted.serving), scripted.left);
+}
+
+/// The sender has asked somebody under this session id itself. Whoever asks it under the same id would
+/// write over that record, which is evidence.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_of_an_own_run_is_refused_and_its_record_stays() {
+    let scripted = Scripted::new();
+    let home = scripted.stage.place.home("holder");
+    let store = home.store().await.unwrap();
+    let run = NewRun {
+        session: [7; 16],
+        peer: "asker".to_owned(),
+        collection: "theirs".to_owned(),
+        input_digest: [0; 32],
+        sealed_seed: vec![0; 61],
+        state: String::new(),
+        created_ms: 1,
+    };
+    store.save_run(&run).await.unwrap();
+    // Also when it is over.
+    store.finish_run(&[7; 16], 2).await.unwrap();
+    store.close().await;
+    let record = home.records_dir().join(format!("{}.tally", hex(7)));
+    std::fs::write(&record, b"evidence").unwrap();
+
+    let mut call = scripted.say(scripted.asking(7).frame()).await;
+    assert_eq!(refusal(&mut call).await, "replayed");
+    assert_eq!(std::fs::read(&record).unwrap(), b"evidence");
+    assert!(!home.records_dir().join(format!("{}.part", hex(7))).exists());
 }
 
 /// Two connections, one session: the later one goes on alone, so that no chunk has two answers.
