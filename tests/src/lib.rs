@@ -6,6 +6,7 @@
 //! place     a temporary folder: homes, tables, running commands, nodes that serve
 //! wire      frames over real TLS without a client's good manners
 //! oracle    matching in a few plain lines
+//! outside   what is not the toolchain: libraries put before the system's, and skipping without them
 //! ```
 //!
 //! Helpers panic when something is not as a test needs it.
@@ -13,6 +14,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod oracle;
+pub mod outside;
 pub mod place;
 pub mod programs;
 pub mod wire;
