@@ -164,10 +164,19 @@ impl Progress {
             what: "blinded chunk",
             field: "type was not granted",
         })?;
-        *left = left.checked_sub(elements as u64).ok_or(Error::Mismatch {
+        let rest = left.checked_sub(elements as u64).ok_or(Error::Mismatch {
             what: "blinded chunk",
             field: "more elements than the request declares",
         })?;
+        // Chunks that could be of any size would show rows in their schedule, and a sender that
+        // writes to the disk for each of them could be kept busy with chunks of one element.
+        if (elements as u64) < limit && rest > 0 {
+            return Err(Error::Mismatch {
+                what: "blinded chunk",
+                field: "it is short and not the last of its type",
+            });
+        }
+        *left = rest;
         Ok(())
     }
 

@@ -268,6 +268,17 @@ impl Matching {
         Ok((self, frame, sent))
     }
 
+    /// Takes a chunk that this receiver signed and verified before, and its answer: to end a stored
+    /// session without its elements.
+    ///
+    /// # Errors
+    /// [`Error::Signature`] or [`Error::Mismatch`] if the store was altered.
+    pub fn replay(mut self, blinded: &Frame, evaluated: &Frame) -> Result<Self, Error> {
+        self.progress.accept_blinded(blinded)?;
+        self.progress.accept_evaluated(evaluated)?;
+        Ok(self)
+    }
+
     /// Takes the next evaluated chunk: signature, order, counts. The proof is checked by
     /// [`Sent::finalize`].
     ///

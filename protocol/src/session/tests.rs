@@ -508,7 +508,7 @@ fn debug_shows_no_secret() {
 #[test]
 fn debug_of_what_holds_seed_and_blinds_is_pinned() {
     let world = World::new();
-    let (matching, _, _) = world.granted(world.request(1, &[("text", 2)]), 2, 1);
+    let (matching, _, _) = world.granted(world.request(1, &[("text", 2)]), 1, 1);
     let blinder = matching.blinder(&name("text")).unwrap();
     let blinded = blinder.blind(0, vec![element("text", 1)]).unwrap();
     let key = hex::encode(world.keys[&name("text")].public_bytes());

@@ -636,7 +636,8 @@ pub fn record(bytes: &[u8], trusted: &[(&str, Vec<u8>)]) -> Result<(), Check> {
                 .ok_or("chunks")?;
             demand(
                 "chunks",
-                *spent <= number(&declared["elements"]) && count <= most,
+                *spent <= number(&declared["elements"])
+                    && (count == most || (count < most && *spent == number(&declared["elements"]))),
             )?;
             demand("chunks", (waiting.len() as u64) < window)?;
             chunks.blinded = sha256(&[&chunks.blinded, &sha256(&[frame.whole])]);

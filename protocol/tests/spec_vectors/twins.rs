@@ -454,6 +454,7 @@ pub fn of_record(scene: &Scene) -> Vec<Twin> {
             "chunks",
         ),
         forged(chunks, answer, asked),
+        short(first, answer, asked),
         // Closings.
         said.says(
             "another number of elements",
@@ -520,33 +521,57 @@ pub fn of_record(scene: &Scene) -> Vec<Twin> {
     ]
 }
 
-/// An evaluated chunk whose elements 0 and 1 are swapped, with the signature that an honest sender
-/// would put on it: only the proof gives it away.
-fn forged(chunks: &[Part], answer: &Part, asked: &Part) -> Twin {
-    let sha = |parts: &[&[u8]]| -> [u8; 32] { Sha256::digest(parts.concat()).into() };
-    let start = sha(&[
+fn sha(parts: &[&[u8]]) -> [u8; 32] {
+    Sha256::digest(parts.concat()).into()
+}
+
+/// Both running hashes before the first chunk.
+fn start(asked: &Part, answer: &Part) -> [u8; 32] {
+    sha(&[
         b"tallystick/running/v1\0",
         &sha(&[&asked.whole]),
         &sha(&[&answer.whole]),
-    ]);
+    ])
+}
+
+/// What a chunk 0 becomes with this unsigned body, signed as its author would.
+fn signed(kind: u8, seed: [u8; 32], domain: &[u8], running: &[u8; 32], unsigned: &[u8]) -> Vec<u8> {
+    let message = [
+        domain,
+        &[0x5e; 16],
+        &0u32.to_be_bytes(),
+        running,
+        &sha(&[unsigned]),
+    ]
+    .concat();
+    let signature = SigningKey::from_bytes(&seed).sign(&message).to_bytes();
+    frame(kind, &[unsigned, &signature].concat())
+}
+
+/// The first chunk without its last element, with the signature that its author would put on it.
+fn short(first: &Part, answer: &Part, asked: &Part) -> Twin {
+    let body = first.body();
+    let mut unsigned = body[..body.len() - 64 - 32].to_vec();
+    let count = 5 + usize::from(unsigned[4]);
+    unsigned[count + 1] -= 1;
+    let domain = b"tallystick/blinded-chunk/v1\0";
+    let start = start(asked, answer);
+    let whole = signed(0x20, RECEIVER_SEED, domain, &start, &unsigned);
+    first.becomes("a chunk one short and not the last", whole, "chunks")
+}
+
+/// An evaluated chunk whose elements 0 and 1 are swapped, with the signature that an honest sender
+/// would put on it: only the proof gives it away.
+fn forged(chunks: &[Part], answer: &Part, asked: &Part) -> Twin {
+    let start = start(asked, answer);
     let through = sha(&[&start, &sha(&[&chunks[0].whole])]);
     let running = sha(&[&start, &through]);
     let body = chunks[1].body();
     let mut unsigned = body[..body.len() - 64].to_vec();
     let (one, other) = unsigned[6..70].split_at_mut(32);
     one.swap_with_slice(other);
-    let message = [
-        b"tallystick/evaluated-chunk/v1\0",
-        &[0x5e; 16][..],
-        &0u32.to_be_bytes(),
-        &running,
-        &sha(&[&unsigned]),
-    ]
-    .concat();
-    let signature = SigningKey::from_bytes(&SENDER_SEED)
-        .sign(&message)
-        .to_bytes();
-    let whole = frame(0x21, &[&unsigned[..], &signature].concat());
+    let domain = b"tallystick/evaluated-chunk/v1\0";
+    let whole = signed(0x21, SENDER_SEED, domain, &running, &unsigned);
     chunks[1].becomes("two evaluations swapped and signed so", whole, "proofs")
 }
 

@@ -48,13 +48,44 @@ fn chunks_beyond_the_declared_number_are_refused() {
     );
 }
 
+/// Else a schedule of short chunks shows rows, and each costs the sender a write to the disk.
+#[test]
+fn a_short_chunk_that_is_not_the_last_is_refused() {
+    let (world, _, serving, opening) = session(1, 3);
+    let mut forger = transcript(&opening);
+    let mut sign = |n| {
+        forger
+            .sign_blinded(name("text"), vec![encoding(); n], &world.receiver)
+            .unwrap()
+    };
+    let short = sign(1);
+    let refused = serving.receive(&short).unwrap_err();
+    let field = "it is short and not the last of its type";
+    assert_eq!(
+        refused,
+        Error::Mismatch {
+            what: "blinded chunk",
+            field
+        }
+    );
+    // The last one may be.
+    let (world, _, serving, opening) = session(1, 3);
+    let mut forger = transcript(&opening);
+    let mut serving = Some(serving);
+    for n in [2, 1] {
+        let frame = forger.sign_blinded(name("text"), vec![encoding(); n], &world.receiver);
+        let taken = serving.take().unwrap().receive(&frame.unwrap());
+        serving = Some(taken.unwrap().0);
+    }
+}
+
 #[test]
 fn chunks_beyond_the_window_are_refused() {
-    let (world, _, serving, opening) = session(1, 3);
+    let (world, _, serving, opening) = session(1, 6);
     let mut forger = transcript(&opening);
     let mut sign = || {
         forger
-            .sign_blinded(name("text"), vec![encoding()], &world.receiver)
+            .sign_blinded(name("text"), vec![encoding(); 2], &world.receiver)
             .unwrap()
     };
     let serving = serving.receive(&sign()).unwrap().0;
@@ -77,7 +108,8 @@ fn the_receiver_does_not_sign_beyond_what_was_granted() {
         matching.send(blinded).unwrap_err().code()
     };
     assert_eq!(limit(&[1, 2, 3]), "over-limit");
-    assert_eq!(limit(&[]), "usage");
+    assert_eq!(limit(&[1]), "mismatch", "short, and not the last");
+    assert_eq!(limit(&[]), "mismatch");
     let (_, matching, _, _) = session(1, 3);
     assert_eq!(
         matching.blinder(&name("bytes")).unwrap_err().code(),
@@ -95,7 +127,7 @@ fn a_chunk_out_of_order_or_twice_is_refused() {
     let mut forger = transcript(&opening);
     let mut sign = || {
         forger
-            .sign_blinded(name("text"), vec![encoding()], &world.receiver)
+            .sign_blinded(name("text"), vec![encoding(); 2], &world.receiver)
             .unwrap()
     };
     let (first, second) = (sign(), sign());
