@@ -71,6 +71,26 @@ pub struct Limits {
     pub max_sessions_total: u32,
     /// Sessions at the same time with one peer.
     pub max_sessions_per_peer: u32,
+    /// New and resumed sessions in a minute with one peer.
+    pub session_requests_per_minute_per_peer: u32,
+    /// Memory for the chunks of all sessions, MiB.
+    pub session_memory_mib: u32,
+    /// Connections at the same time.
+    pub max_connections_total: u32,
+    /// Connections at the same time with one peer.
+    pub max_connections_per_peer: u32,
+    /// Calls of any kind under way at the same time for one peer.
+    pub max_calls_per_peer: u32,
+    /// Snapshots sent at the same time.
+    pub max_snapshots_total: u32,
+    /// Snapshots sent at the same time to one peer.
+    pub max_snapshots_per_peer: u32,
+    /// TLS handshakes under way at the same time.
+    pub max_handshakes_total: u32,
+    /// TLS handshakes under way at the same time from one network address.
+    pub max_handshakes_per_address: u32,
+    /// Time for a TLS handshake, seconds.
+    pub handshake_timeout_seconds: u32,
     /// Threads for cryptography; 0: one for each processor.
     pub worker_threads: u32,
     /// Silence after which a connection is closed, seconds.
@@ -115,11 +135,21 @@ impl Default for LogConfig {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_message_bytes: 4 << 20,
+            max_message_bytes: 512 << 10,
             chunk_elements: 8192,
             window_chunks: 4,
             max_sessions_total: 64,
             max_sessions_per_peer: 8,
+            session_requests_per_minute_per_peer: 600,
+            session_memory_mib: 64,
+            max_connections_total: 256,
+            max_connections_per_peer: 8,
+            max_calls_per_peer: 32,
+            max_snapshots_total: 16,
+            max_snapshots_per_peer: 4,
+            max_handshakes_total: 256,
+            max_handshakes_per_address: 64,
+            handshake_timeout_seconds: 10,
             worker_threads: 0,
             idle_timeout_seconds: 60,
             drain_timeout_seconds: 30,
@@ -248,6 +278,44 @@ impl NodeConfig {
             "limits.max_sessions_per_peer",
             l.max_sessions_per_peer,
             1..=l.max_sessions_total,
+        )?;
+        within(
+            "limits.session_requests_per_minute_per_peer",
+            l.session_requests_per_minute_per_peer,
+            1..=1_000_000,
+        )?;
+        within(
+            "limits.session_memory_mib",
+            l.session_memory_mib,
+            8..=65_536,
+        )?;
+        for (key, value, most) in [
+            ("connections_total", l.max_connections_total, 100_000),
+            (
+                "connections_per_peer",
+                l.max_connections_per_peer,
+                l.max_connections_total,
+            ),
+            ("calls_per_peer", l.max_calls_per_peer, 100_000),
+            ("snapshots_total", l.max_snapshots_total, 400),
+            (
+                "snapshots_per_peer",
+                l.max_snapshots_per_peer,
+                l.max_snapshots_total,
+            ),
+            ("handshakes_total", l.max_handshakes_total, 100_000),
+            (
+                "handshakes_per_address",
+                l.max_handshakes_per_address,
+                l.max_handshakes_total,
+            ),
+        ] {
+            within(&format!("limits.max_{key}"), value, 1..=most)?;
+        }
+        within(
+            "limits.handshake_timeout_seconds",
+            l.handshake_timeout_seconds,
+            1..=300,
         )?;
         within("limits.worker_threads", l.worker_threads, 0..=1024)?;
         within(
@@ -416,7 +484,7 @@ mod tests {
                 comment.push(' ');
             }
         }
-        assert_eq!(keys, 5 + 2 + 8 + 7);
+        assert_eq!(keys, 5 + 2 + 18 + 7);
         assert!(!text.contains('{') && !text.contains('}'));
     }
 

@@ -1,10 +1,10 @@
 //! Session records on disk: written frame by frame, closed by a rename.
 //!
-//! While a session is open its record is `SESSION.part`; closed, it is `SESSION.tally`. A record
-//! holds no identifier.
+//! While a session is open its record is `SESSION.part`; closed, it is `SESSION.tally`. What cannot
+//! be gone on with and is evidence nevertheless is `SESSION.broken`. A record holds no identifier.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, TryLockError},
     io::{BufReader, Read, Seek, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -57,7 +57,9 @@ pub struct ClosedRecord {
     pub digest: [u8; 32],
 }
 
-fn open_path(dir: &Path, session: &Hex<16>) -> PathBuf {
+/// Where the record of a session lies while it is open.
+#[must_use]
+pub fn open_path(dir: &Path, session: &Hex<16>) -> PathBuf {
     dir.join(format!("{session}.part"))
 }
 
@@ -65,6 +67,12 @@ fn open_path(dir: &Path, session: &Hex<16>) -> PathBuf {
 #[must_use]
 pub fn closed_path(dir: &Path, session: &Hex<16>) -> PathBuf {
     dir.join(format!("{session}.tally"))
+}
+
+/// Where a closed record lies, relative to its home: what the index of records says.
+#[must_use]
+pub fn relative_path(session: &Hex<16>) -> String {
+    format!("records/{session}.tally")
 }
 
 impl RecordFile {
@@ -185,6 +193,14 @@ impl RecordFile {
         Ok(Frame::from_bytes(bytes)?)
     }
 
+    /// Removes a record of which nothing left.
+    ///
+    /// # Errors
+    /// An IO error.
+    pub fn discard(self) -> Result<()> {
+        std::fs::remove_file(&self.path).map_err(AgencyError::io("remove", &self.path))
+    }
+
     /// Closes the record: forces it to the disk, renames it, hashes it.
     ///
     /// # Errors
@@ -215,6 +231,101 @@ impl RecordFile {
             digest: hash.finalize().into(),
         })
     }
+}
+
+/// A closed record once more: its digest, and the frame that ends it. `None` if there is none.
+///
+/// # Errors
+/// An IO error; `SealBroken` if the file is not whole.
+pub fn reread(dir: &Path, session: &Hex<16>) -> Result<Option<(ClosedRecord, Frame)>> {
+    let path = closed_path(dir, session);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(AgencyError::io("open", &path)(e)),
+    };
+    let mut reader = FrameReader::new(BufReader::new(file));
+    let (mut hash, mut last) = (Sha256::new(), None);
+    loop {
+        match reader.next_frame() {
+            Ok(Some(frame)) => {
+                hash.update(frame.bytes());
+                last = Some(frame);
+            }
+            Ok(None) => break,
+            Err(ReadError::Io(e)) => return Err(AgencyError::io("read", &path)(e)),
+            Err(ReadError::Frame(_)) => {
+                last = None;
+                break;
+            }
+        }
+    }
+    let digest = hash.finalize().into();
+    match last {
+        Some(last) => Ok(Some((ClosedRecord { path, digest }, last))),
+        None => Err(AgencyError::SealBroken {
+            what: path.display().to_string(),
+        }),
+    }
+}
+
+/// Sets an open record aside as `SESSION.broken`: nobody goes on with it, and what it holds is
+/// evidence. Gives its new path, `None` if there was none.
+///
+/// # Errors
+/// An IO error.
+pub fn set_aside(dir: &Path, session: &Hex<16>) -> Result<Option<PathBuf>> {
+    let kept = dir.join(format!("{session}.broken"));
+    match std::fs::rename(open_path(dir, session), &kept) {
+        Ok(()) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(AgencyError::io("rename to", &kept)(e)),
+    }
+    sync_dir(dir)?;
+    Ok(Some(kept))
+}
+
+/// The sessions whose records lie open in a folder.
+///
+/// # Errors
+/// An IO error.
+pub fn open_ones(dir: &Path) -> Result<Vec<Hex<16>>> {
+    let entries = std::fs::read_dir(dir).map_err(AgencyError::io("read", dir))?;
+    let mut sessions = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(AgencyError::io("read", dir))?.file_name();
+        let session = name.to_str().and_then(|name| name.strip_suffix(".part"));
+        // Another file is nobody's record.
+        if let Some(Ok(session)) = session.map(str::parse) {
+            sessions.push(session);
+        }
+    }
+    Ok(sessions)
+}
+
+/// Removes an open record, unless somebody holds it locked; whether it did.
+///
+/// # Errors
+/// An IO error.
+pub fn discard_unlocked(dir: &Path, session: &Hex<16>) -> Result<bool> {
+    let path = open_path(dir, session);
+    let file = File::open(&path).map_err(AgencyError::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(false),
+        Err(TryLockError::Error(e)) => return Err(AgencyError::io("lock", &path)(e)),
+    }
+    std::fs::remove_file(&path).map_err(AgencyError::io("remove", &path))?;
+    Ok(true)
+}
+
+/// Removes an open record into which nothing was written.
+///
+/// # Errors
+/// An IO error.
+pub fn remove_open(dir: &Path, session: &Hex<16>) -> Result<()> {
+    let path = open_path(dir, session);
+    std::fs::remove_file(&path).map_err(AgencyError::io("remove", &path))
 }
 
 /// Whether a record of this session was left open.
@@ -254,6 +365,16 @@ mod tests {
         assert_eq!(std::fs::read(&closed.path).unwrap(), whole);
         assert_eq!(closed.digest, <[u8; 32]>::from(Sha256::digest(&whole)));
         assert!(!is_open(dir.path(), &session));
+
+        // Reading it again gives the same digest, and the frame that ends it.
+        let (again, last) = reread(dir.path(), &session).unwrap().unwrap();
+        assert_eq!((again.path, again.digest), (closed.path, closed.digest));
+        assert_eq!(last, frames[2]);
+        assert!(reread(dir.path(), &Hex([8; 16])).unwrap().is_none());
+        let path = closed_path(dir.path(), &session);
+        std::fs::write(path, &whole[..whole.len() - 3]).unwrap();
+        let error = reread(dir.path(), &session).unwrap_err();
+        assert_eq!(error.code(), "seal-broken");
     }
 
     #[test]

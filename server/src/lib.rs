@@ -1,15 +1,19 @@
 //! `tallyd`: the listener and the sender's service.
 //!
 //! ```text
-//! listen   TLS, allow-list, gRPC, draining
-//! service  the handlers: decode, call, encode
-//! session  one session from the sender's side
-//! policy   whether a request is granted
-//! node     what all sessions share
-//! cli      the commands of tallyd
+//! listen       TLS, allow-list, gRPC, draining
+//! connections  who is connected, and when that ends
+//! gates        how much of the node one peer may hold
+//! service      the handlers: decode, call, encode
+//! session      one session from the sender's side
+//! policy       whether a request is granted
+//! node         what all sessions share
+//! cli          the commands of tallyd
 //! ```
 
 pub mod cli;
+mod connections;
+mod gates;
 mod listen;
 mod node;
 mod policy;

@@ -1,88 +1,31 @@
 //! The listener: TLS first, then the allow-list, then gRPC; draining when asked.
 
-use std::{
-    future::Future,
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
 use tallystick_agency::{AgencyError, Result, clock, tls};
 use tallystick_wire::{MAX_MESSAGE_BYTES, exchange_server::ExchangeServer};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Server, server::Connected};
+use tonic::transport::Server;
 
-use crate::{node::Node, service::Service, session};
+use crate::{connections::Connection, gates::Gate, node::Node, service::Service, session};
 
-/// A handshake that takes longer is given up.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long, and how many bytes, a refused peer may go on sending.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 64 * 1024;
-/// Handshakes under way at once; more wait in the kernel's queue.
-const HANDSHAKES: usize = 64;
-/// How often the allow-list is read again: a revoked peer is cut within this and a session's tick.
+/// How often the allow-list is read again. A revoked peer's sessions end within this and a session's
+/// tick, its connections three ticks later: all of it within 5 s.
 const REFRESH: Duration = Duration::from_secs(1);
 /// How often sessions that nobody will resume are closed.
 const SWEEP: Duration = Duration::from_secs(30);
-
-/// Who is on the other side of a connection, by its certificate.
-#[derive(Debug, Clone)]
-pub(crate) struct PeerIdentity {
-    pub(crate) agency: String,
-    pub(crate) spki: [u8; 32],
-}
-
-/// A connection whose certificate is on the allow-list.
-struct Connection {
-    stream: TlsStream<TcpStream>,
-    peer: PeerIdentity,
-}
-
-impl Connected for Connection {
-    type ConnectInfo = PeerIdentity;
-
-    fn connect_info(&self) -> PeerIdentity {
-        self.peer.clone()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
+/// How long sessions may take to let go when the node stops.
+const LET_GO: Duration = Duration::from_secs(5);
 
 /// Serves until `shutdown` is ready; then takes no new session, lets those under way end for the
 /// configured time, and returns. Sessions cut by then can be resumed.
@@ -94,6 +37,7 @@ pub async fn serve(
     node: Arc<Node>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
+    session::tidy(&node).await?;
     let config = tls::server_config(&node.home.tls_identity()?, Arc::clone(&node.pins) as _)?;
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let limits = &node.home.config().limits;
@@ -108,7 +52,8 @@ pub async fn serve(
         accepted,
         draining.clone(),
     ));
-    let upkeep = tokio::spawn(upkeep(Arc::clone(&node), draining.clone()));
+    let watching = tokio::spawn(watch_the_list(Arc::clone(&node), draining.clone()));
+    let sweeping = tokio::spawn(sweep(Arc::clone(&node), draining.clone()));
 
     let largest = MAX_MESSAGE_BYTES.min(limits.max_message_bytes as usize);
     let service = ExchangeServer::new(Service::new(Arc::clone(&node), draining.clone()))
@@ -119,7 +64,8 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(2 << 20)
-        .max_concurrent_streams(limits.max_sessions_per_peer.saturating_add(8))
+        // One too many calls is told so; many too many wait outside.
+        .max_concurrent_streams(limits.max_calls_per_peer.saturating_add(8))
         .tcp_nodelay(true)
         .add_service(service)
         .serve_with_incoming_shutdown(
@@ -143,8 +89,17 @@ pub async fn serve(
         }
     };
     draining.cancel();
-    // Both end at the token; what they return was logged.
-    let _ = tokio::join!(accepting, upkeep);
+    // All end at the token; what they return was logged.
+    let _ = tokio::join!(accepting, watching, sweeping);
+    // Nobody writes any more when the store is closed.
+    node.stop.cancel();
+    node.sessions.close();
+    if tokio::time::timeout(LET_GO, node.sessions.wait())
+        .await
+        .is_err()
+    {
+        tracing::error!("a session does not let go; it can be resumed");
+    }
     node.store.close().await;
     result
 }
@@ -157,7 +112,13 @@ async fn accept(
     accepted: mpsc::Sender<io::Result<Connection>>,
     draining: CancellationToken,
 ) {
-    let slots = Arc::new(Semaphore::new(HANDSHAKES));
+    let limits = &node.home.config().limits;
+    let timeout = Duration::from_secs(limits.handshake_timeout_seconds.into());
+    let slots = Arc::new(Semaphore::new(limits.max_handshakes_total as usize));
+    let addresses = Gate::new(
+        limits.max_handshakes_per_address,
+        limits.max_handshakes_total,
+    );
     loop {
         let next = async {
             // Never closed, so this cannot fail.
@@ -177,21 +138,33 @@ async fn accept(
                 continue;
             }
         };
+        let Some(place) = addresses.enter(&address.ip()) else {
+            tracing::warn!(code = "too-many-handshakes", %address, "connection refused");
+            continue;
+        };
         let (acceptor, node, accepted) = (acceptor.clone(), Arc::clone(&node), accepted.clone());
         tokio::spawn(async move {
             let handshake = handshake(stream, &acceptor, &node);
-            match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+            match tokio::time::timeout(timeout, handshake).await {
                 Ok(Ok(connection)) => {
-                    tracing::debug!(peer = connection.peer.agency, %address, "connected");
+                    let peer = &connection.peer.agency;
+                    match connection.peer.state.is_admitted() {
+                        true => tracing::debug!(peer, %address, "connected"),
+                        false => tracing::warn!(
+                            peer, code = "too-many-connections", %address, "connection refused"
+                        ),
+                    }
                     // Fails only when the server is gone.
                     let _ = accepted.send(Ok(connection)).await;
                 }
                 Ok(Err(error)) => {
                     tracing::warn!(code = error.code(), %address, "connection refused: {error}");
                 }
-                Err(_) => tracing::warn!(%address, "connection refused: handshake timed out"),
+                Err(_) => tracing::warn!(
+                    code = "handshake-timeout", %address, "connection refused: the handshake took too long"
+                ),
             }
-            drop(slot);
+            drop((slot, place));
         });
     }
 }
@@ -209,10 +182,7 @@ async fn handshake(stream: TcpStream, acceptor: &TlsAcceptor, node: &Node) -> Re
     let (_, connection) = stream.get_ref();
     let spki = tls::peer_spki(connection)?;
     let agency = tls::peer_agency(connection, &*node.pins)?;
-    Ok(Connection {
-        stream,
-        peer: PeerIdentity { agency, spki },
-    })
+    Ok(node.connections.admit(stream, agency, spki))
 }
 
 /// Waits until the peer has read why it was refused. A socket that is closed over unread bytes
@@ -234,26 +204,38 @@ async fn linger(mut stream: TcpStream) {
     let _ = tokio::time::timeout(LINGER, drained).await;
 }
 
-/// Reads the allow-list again and again, and closes sessions that nobody can resume any more.
-async fn upkeep(node: Arc<Node>, draining: CancellationToken) {
+/// Reads the allow-list again and again, and cuts who is no longer on it.
+async fn watch_the_list(node: Arc<Node>, draining: CancellationToken) {
+    let idle = Duration::from_secs(node.home.config().limits.idle_timeout_seconds.into());
     let mut refresh = tokio::time::interval(REFRESH);
+    loop {
+        tokio::select! {
+            () = draining.cancelled() => return,
+            _ = refresh.tick() => {}
+        }
+        if let Err(error) = node.pins.refresh(&*node.store).await {
+            tracing::error!(code = error.code(), "cannot read the allow-list: {error}");
+        }
+        node.connections.tick(&node.pins, clock::now_ms(), idle);
+    }
+}
+
+/// Closes sessions that nobody can resume any more.
+async fn sweep(node: Arc<Node>, draining: CancellationToken) {
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
             () = draining.cancelled() => return,
-            _ = refresh.tick() => {
-                if let Err(error) = node.pins.refresh(&*node.store).await {
-                    tracing::error!(code = error.code(), "cannot read the allow-list: {error}");
-                }
-            }
-            _ = sweep.tick() => {
-                if let Err(error) = node.forget_old_epochs().await {
-                    tracing::error!(code = error.code(), "cannot read the collections: {error}");
-                }
-                if let Err(error) = session::sweep(&node, clock::now_ms()).await {
-                    tracing::error!(code = error.code(), "cannot close an abandoned session: {error}");
-                }
-            }
+            _ = sweep.tick() => {}
+        }
+        if let Err(error) = node.forget_old_epochs().await {
+            tracing::error!(code = error.code(), "cannot read the collections: {error}");
+        }
+        if let Err(error) = session::sweep(&node, clock::now_ms()).await {
+            tracing::error!(
+                code = error.code(),
+                "cannot close an abandoned session: {error}"
+            );
         }
     }
 }

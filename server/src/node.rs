@@ -20,8 +20,13 @@ use tallystick_protocol::{
     signing::SigningKey,
     statements::{Hex, Line, Mode, Name, SenderReference},
 };
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::session::Claims;
+use crate::{
+    connections::Connections,
+    gates::{Gate, Pace},
+    session::Claims,
+};
 
 /// Name of the secret from which the sender's audit nonces are derived.
 const NONCE_SECRET: &str = "audit-nonce";
@@ -40,6 +45,15 @@ pub struct Node {
     pub(crate) tls_spki: Hex<32>,
     pub(crate) build: Line,
     pub(crate) claims: Claims,
+    pub(crate) connections: Connections,
+    pub(crate) calls: Arc<Gate<String>>,
+    pub(crate) snapshots: Arc<Gate<String>>,
+    /// Granted sessions that a connection serves now.
+    pub(crate) serving: Arc<Gate<String>>,
+    pub(crate) requests: Pace,
+    /// Sessions under way, which end at `stop`.
+    pub(crate) sessions: TaskTracker,
+    pub(crate) stop: CancellationToken,
     nonces: SessionSeed,
     /// Derived keys of epochs in use. Never more than one epoch a collection.
     epochs: Mutex<HashMap<Name, (u64, Arc<EpochKeys>)>>,
@@ -73,6 +87,7 @@ impl Node {
         let secret = <[u8; 32]>::try_from(&secret[..])
             .map_err(|_| AgencyError::Bug("the nonce secret has another length".to_owned()))?;
         let state = home.config().state.as_deref().map(str::parse);
+        let limits = &home.config().limits;
         Ok(Arc::new(Self {
             store,
             kernel: group::reference(),
@@ -86,6 +101,16 @@ impl Node {
             tls_spki: Hex(home.tls_identity()?.spki_sha256()?),
             build: tallystick_agency::build::line()?,
             claims: Claims::default(),
+            connections: Connections::new(
+                limits.max_connections_per_peer,
+                limits.max_connections_total,
+            ),
+            calls: Gate::new(limits.max_calls_per_peer, u32::MAX),
+            snapshots: Gate::new(limits.max_snapshots_per_peer, limits.max_snapshots_total),
+            serving: Gate::new(limits.max_sessions_per_peer, limits.max_sessions_total),
+            requests: Pace::new(limits.session_requests_per_minute_per_peer),
+            sessions: TaskTracker::new(),
+            stop: CancellationToken::new(),
             nonces: SessionSeed::new(secret),
             epochs: Mutex::new(HashMap::new()),
             home,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tallystick_agency::{
     Result,
     collections::{EpochKeys, public_keys},
+    config::Limits,
     peers::int,
 };
 use tallystick_protocol::{
@@ -12,7 +13,7 @@ use tallystick_protocol::{
     statements::{GrantLimits, Hex, Int, Mode, RefusalCode, Request, SnapshotReference},
 };
 
-use crate::{listen::PeerIdentity, node::Node};
+use crate::{connections::PeerIdentity, node::Node};
 
 /// A grant lives no longer than this, whatever the request says.
 const LONGEST_GRANT_MS: i64 = 24 * 3600 * 1000;
@@ -105,7 +106,7 @@ pub(crate) async fn decide(
                 tag_bytes: offered.meta.tag_bytes.into(),
             },
             limits: GrantLimits {
-                chunk_elements: limits.chunk_elements.into(),
+                chunk_elements: chunk_elements(limits, node.serving.inside()).into(),
                 window_chunks: limits.window_chunks.into(),
             },
             discloses_count: policy.demands_count,
@@ -115,6 +116,23 @@ pub(crate) async fn decide(
         },
         keys,
     }))
+}
+
+/// What one element of a chunk costs while it waits: the bytes that came, the frame, the encoding
+/// out of it and the evaluation.
+const BYTES_PER_ELEMENT: u64 = 4 * 32;
+/// No chunk is granted smaller than this: the proof would cost more than what it proves.
+const SMALLEST_CHUNK: u32 = 256;
+
+/// Elements of a chunk that one more session is granted, so that the windows of all of them fit into
+/// the memory that is set aside for them.
+fn chunk_elements(limits: &Limits, sessions: u32) -> u32 {
+    let memory = u64::from(limits.session_memory_mib) << 20;
+    let window = u64::from(limits.window_chunks) * BYTES_PER_ELEMENT;
+    // Those that came first were granted more; so each gets half of an equal share.
+    let share = memory / (2 * u64::from(sessions.max(1)) * window);
+    let share = u32::try_from(share).unwrap_or(u32::MAX);
+    share.max(SMALLEST_CHUNK).min(limits.chunk_elements)
 }
 
 /// What a person who is refused can do about it.
@@ -131,5 +149,28 @@ pub(crate) fn detail(code: RefusalCode) -> &'static str {
         RefusalCode::Replayed => "this request id was used before; ask again",
         RefusalCode::Busy => "too many sessions at once; try again later",
         RefusalCode::Draining => "the node is shutting down; try again later",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_sessions_are_granted_smaller_chunks() {
+        let limits = Limits::default();
+        assert_eq!(chunk_elements(&limits, 0), limits.chunk_elements);
+        assert_eq!(chunk_elements(&limits, 8), limits.chunk_elements);
+        assert_eq!(chunk_elements(&limits, 64), 1024);
+        assert_eq!(chunk_elements(&limits, 100_000), SMALLEST_CHUNK);
+        let small = Limits {
+            chunk_elements: 16,
+            ..limits
+        };
+        assert_eq!(
+            chunk_elements(&small, 100_000),
+            16,
+            "never more than is configured"
+        );
     }
 }

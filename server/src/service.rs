@@ -1,6 +1,11 @@
 //! The gRPC handlers: decode, call, encode.
 
-use std::{fs::File, io::BufReader, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    io::BufReader,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tallystick_agency::{
     AgencyError, Kind, clock,
@@ -12,43 +17,47 @@ use tallystick_protocol::{
     statements::{Catalogue, CatalogueEntry, Hex, Int, Mode, SenderReference, sign},
 };
 use tallystick_wire::{CatalogueRequest, Envelope, SnapshotRequest, exchange_server::Exchange};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{listen::PeerIdentity, node::Node, session};
+use crate::{
+    connections::{CallGuard, PeerIdentity},
+    gates::Slot,
+    node::Node,
+    session,
+};
 
 /// Frames that wait for the network in one direction of one call.
 const QUEUE: usize = 4;
-/// Snapshots sent at once.
-const SNAPSHOTS: usize = 16;
 /// How long a reader of a snapshot may take nothing.
 const STALLED: Duration = Duration::from_secs(30);
 
 pub(crate) struct Service {
     node: Arc<Node>,
     draining: CancellationToken,
-    /// Snapshots being sent: each holds a thread, so there are few.
-    snapshots: Arc<Semaphore>,
 }
+
+/// A call that was let in: who calls, and its places until it ends.
+struct Call {
+    identity: PeerIdentity,
+    peer: SenderReference,
+    places: Places,
+}
+
+/// What a call holds: a place among its peer's calls, and its connection.
+pub(crate) type Places = (Slot<String>, CallGuard);
 
 type Frames = ReceiverStream<Result<Envelope, Status>>;
 
 impl Service {
     pub(crate) fn new(node: Arc<Node>, draining: CancellationToken) -> Self {
-        Self {
-            node,
-            draining,
-            snapshots: Arc::new(Semaphore::new(SNAPSHOTS)),
-        }
+        Self { node, draining }
     }
 
-    /// The peer of a connection, as the store knows it now.
-    async fn peer<T>(
-        &self,
-        request: &Request<T>,
-    ) -> Result<(PeerIdentity, SenderReference), Status> {
+    /// Lets a call in: the peer as the store knows it now, within its limits.
+    async fn enter<T>(&self, request: &Request<T>) -> Result<Call, Status> {
         let identity = request
             .extensions()
             .get::<PeerIdentity>()
@@ -60,13 +69,30 @@ impl Service {
                 "not-on-list: revoked, expired or replaced",
             ));
         }
+        let busy = |code: &str, what| {
+            tracing::warn!(peer = identity.agency, code, "call refused");
+            Status::resource_exhausted(format!("{code}: {what}"))
+        };
+        if !identity.state.is_admitted() {
+            let what = "as many connections as one agency may have; close some, or try later";
+            return Err(busy("too-many-connections", what));
+        }
+        let Some(slot) = self.node.calls.enter(&identity.agency) else {
+            let what = "as many calls at once as one agency may make; try later";
+            return Err(busy("too-many-calls", what));
+        };
+        let places = (slot, identity.state.call());
         match self
             .node
             .peer(&identity.agency)
             .await
             .map_err(|e| status(&e))?
         {
-            Some((_, reference)) => Ok((identity, reference)),
+            Some((_, peer)) => Ok(Call {
+                identity,
+                peer,
+                places,
+            }),
             None => Err(Status::permission_denied(
                 "not-on-list: revoked, expired or removed",
             )),
@@ -98,11 +124,26 @@ impl Exchange for Service {
         &self,
         request: Request<Streaming<Envelope>>,
     ) -> Result<Response<Frames>, Status> {
-        let (identity, peer) = self.peer(&request).await?;
+        let Call {
+            identity,
+            peer,
+            places,
+        } = self.enter(&request).await?;
+        if !self.node.requests.allows(&identity.agency, Instant::now()) {
+            let code = "too-many-requests";
+            tracing::warn!(peer = identity.agency, code, "call refused");
+            return Err(Status::resource_exhausted(format!(
+                "{code}: as many sessions in a minute as one agency may begin; try later"
+            )));
+        }
         let (out, frames) = mpsc::channel(QUEUE);
         let inbound = request.into_inner();
         let (node, draining) = (Arc::clone(&self.node), self.draining.clone());
-        tokio::spawn(session::run(node, identity, peer, inbound, out, draining));
+        let session = session::run(node, identity, peer, inbound, out, draining);
+        self.node.sessions.spawn(async move {
+            session.await;
+            drop(places);
+        });
         Ok(Response::new(ReceiverStream::new(frames)))
     }
 
@@ -110,7 +151,9 @@ impl Exchange for Service {
         &self,
         request: Request<SnapshotRequest>,
     ) -> Result<Response<Frames>, Status> {
-        let (identity, _) = self.peer(&request).await?;
+        let Call {
+            identity, places, ..
+        } = self.enter(&request).await?;
         let SnapshotRequest {
             digest,
             from_bucket,
@@ -136,14 +179,17 @@ impl Exchange for Service {
         let file = File::open(&path)
             .map_err(|_| Status::not_found("not-available: no such snapshot for this peer"))?;
         let (out, frames) = mpsc::channel(QUEUE * 4);
-        let Ok(slot) = Arc::clone(&self.snapshots).try_acquire_owned() else {
-            return Err(Status::resource_exhausted(
-                "busy: too many snapshots at once; try later",
-            ));
+        // Each holds a thread, so there are few.
+        let Some(slot) = self.node.snapshots.enter(&identity.agency) else {
+            let code = "too-many-snapshots";
+            tracing::warn!(peer = identity.agency, code, "call refused");
+            return Err(Status::resource_exhausted(format!(
+                "{code}: as many snapshots are read at once as may be; try later"
+            )));
         };
         tokio::task::spawn_blocking(move || {
             send_snapshot(file, from_bucket, &out);
-            drop(slot);
+            drop((slot, places));
         });
         Ok(Response::new(ReceiverStream::new(frames)))
     }
@@ -152,7 +198,11 @@ impl Exchange for Service {
         &self,
         request: Request<CatalogueRequest>,
     ) -> Result<Response<Envelope>, Status> {
-        let (identity, peer) = self.peer(&request).await?;
+        let Call {
+            identity,
+            peer,
+            places: _places,
+        } = self.enter(&request).await?;
         let frame = catalogue(&self.node, &identity, peer)
             .await
             .map_err(|e| status(&e))?;

@@ -60,8 +60,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         now_ms: i64,
     ) -> Result<Admitted>;
     /// Remembers the id of a request that is refused, with a session of status `refused`, so that
-    /// it cannot be used again. `New`, `SameAgain`, `Replayed` or `Expired`.
-    async fn refuse_session(&self, new: &NewSession, now_ms: i64) -> Result<Admitted>;
+    /// it cannot be used again, and notes its record, in one transaction. `New`, `SameAgain`,
+    /// `Replayed` or `Expired`; nothing is noted but for `New`.
+    async fn refuse_session(
+        &self,
+        new: &NewSession,
+        record: &RecordEntry,
+        now_ms: i64,
+    ) -> Result<Admitted>;
     /// Forgets refused requests that expired before `now_ms`; gives their number. Their expiry alone
     /// refuses them from then on. Sessions that were granted stay.
     async fn purge_refused(&self, now_ms: i64) -> Result<u64>;
@@ -69,11 +75,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn session(&self, session: &SessionId) -> Result<Option<Session>>;
     /// Sessions of status `open`, oldest first. After a restart, those to resume or abort.
     async fn open_sessions(&self) -> Result<Vec<Session>>;
-    /// Ends an open session. Ending it again with the same status is no error; with another, a bug.
+    /// Ends an open session, notes its record and forgets its chunks, in one transaction; charges
+    /// stay. Ending it again with the same status and record is no error; with another, a bug.
+    /// `None` is for a session whose record was lost.
     async fn close_session(
         &self,
         session: &SessionId,
         status: SessionStatus,
+        record: Option<&RecordEntry>,
         now_ms: i64,
     ) -> Result<()>;
 
@@ -83,15 +92,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// anything is evaluated; one transaction. Peer, collection and epoch are the session's own.
     ///
     /// `budget` is the most elements that this peer may ever be charged for this collection, epoch
-    /// and type. Only `Bound::New` writes anything. Nothing is refunded, ever.
+    /// and type. Only `Bound::New` writes anything. Nothing is refunded, ever. The chunk's frame is
+    /// kept until it is answered: what was charged is in the record however the session ends.
     async fn bind_chunk(&self, chunk: &ChunkBinding<'_>, budget: u64, now_ms: i64)
     -> Result<Bound>;
-    /// Notes where the answer to a bound chunk lies in the record file. The same place again is no
-    /// error; another place is a bug.
+    /// Notes where the answer to a bound chunk lies in the record file, which now holds both frames,
+    /// and forgets the question. The same place again is no error; another place is a bug.
     async fn chunk_answered(&self, session: &SessionId, index: u32, answer: Answer) -> Result<()>;
-    /// One bound chunk.
-    async fn chunk(&self, session: &SessionId, index: u32) -> Result<Option<Chunk>>;
-    /// All bound chunks of a session, by index.
+    /// All bound chunks of an open session, by index.
     async fn chunks(&self, session: &SessionId) -> Result<Vec<Chunk>>;
     /// Elements charged so far.
     async fn charged(
@@ -113,6 +121,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         collection: &str,
         input_digest: &Digest,
     ) -> Result<Option<Run>>;
+    /// All unfinished runs, oldest first.
+    async fn open_runs(&self) -> Result<Vec<Run>>;
     /// Replaces the state text of an unfinished run.
     async fn update_run(&self, session: &SessionId, state: &str) -> Result<()>;
     /// Whether this node asked under this session id itself, however long ago.

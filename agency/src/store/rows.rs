@@ -164,6 +164,8 @@ pub struct ChunkBinding<'a> {
     pub elements: u32,
     /// Digest of its bytes.
     pub digest: &'a Digest,
+    /// Its frame.
+    pub question: &'a [u8],
 }
 
 /// Where an answer's frame lies in the record file.
@@ -220,6 +222,8 @@ pub struct Chunk {
     pub digest: Digest,
     /// Where its answer lies.
     pub answer: Option<Answer>,
+    /// Its frame, while it has no answer.
+    pub question: Option<Vec<u8>>,
 }
 
 /// A run of the receiver that starts.
@@ -246,6 +250,8 @@ pub struct NewRun {
 pub struct Run {
     /// Session id.
     pub session: SessionId,
+    /// The peer asked.
+    pub peer: String,
     /// The session seed, sealed under the master key.
     pub sealed_seed: Vec<u8>,
     /// Text of the client.

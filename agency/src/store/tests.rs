@@ -56,6 +56,17 @@ fn request(id: u8, peer: &str) -> NewSession {
     }
 }
 
+fn entry(id: u8, role: Role, peer: &str, closed_ms: i64) -> RecordEntry {
+    RecordEntry {
+        session: [id; 16],
+        role,
+        peer: peer.to_owned(),
+        path: format!("records/{id}.tally"),
+        digest: [id; 32],
+        closed_ms,
+    }
+}
+
 const WIDE: SessionLimits = SessionLimits {
     max_total: 1000,
     max_per_peer: 1000,
@@ -70,6 +81,7 @@ fn binding<'a>(session: &'a SessionId, index: u32, n: u32, digest: &'a Digest) -
         element_type: "document",
         elements: n,
         digest,
+        question: b"question",
     }
 }
 
@@ -195,16 +207,17 @@ async fn requests_are_admitted_once() {
     );
     assert_eq!(store.open_sessions().await.unwrap(), [stored]);
 
+    let done = entry(1, Role::Sender, "p", 200);
     store
-        .close_session(&[1; 16], SessionStatus::Closed, 200)
+        .close_session(&[1; 16], SessionStatus::Closed, Some(&done), 200)
         .await
         .unwrap();
     store
-        .close_session(&[1; 16], SessionStatus::Closed, 300)
+        .close_session(&[1; 16], SessionStatus::Closed, Some(&done), 300)
         .await
         .unwrap();
     let error = store
-        .close_session(&[1; 16], SessionStatus::Aborted, 300)
+        .close_session(&[1; 16], SessionStatus::Aborted, None, 300)
         .await
         .unwrap_err();
     assert_eq!(error.code(), "bug");
@@ -214,6 +227,9 @@ async fn requests_are_admitted_once() {
         (SessionStatus::Closed, Some(200))
     );
     assert!(store.open_sessions().await.unwrap().is_empty());
+    // Its record is known as soon as its end is.
+    let record = store.record(&[1; 16], Role::Sender).await.unwrap();
+    assert_eq!(record, Some(done));
 }
 
 #[tokio::test]
@@ -221,10 +237,13 @@ async fn refused_requests_are_spent_until_they_expire() {
     let place = place();
     let store = open(&place.file).await;
     let bad = request(1, "p");
+    let record = entry(1, Role::Sender, "p", 100);
     assert_eq!(
-        store.refuse_session(&bad, 100).await.unwrap(),
+        store.refuse_session(&bad, &record, 100).await.unwrap(),
         Admitted::New
     );
+    let noted = store.record(&[1; 16], Role::Sender).await.unwrap();
+    assert_eq!(noted, Some(record));
     let again = Admitted::SameAgain {
         status: SessionStatus::Refused,
     };
@@ -274,7 +293,7 @@ async fn sessions_in_progress_are_limited() {
     assert_eq!(got, Admitted::TooManyTotal);
     // What was turned away was not spent: it is admitted once there is room.
     store
-        .close_session(&[1; 16], SessionStatus::Aborted, 100)
+        .close_session(&[1; 16], SessionStatus::Aborted, None, 100)
         .await
         .unwrap();
     let got = store.admit_session(&third, &limits, 100).await.unwrap();
@@ -349,9 +368,17 @@ async fn runs_resume_with_the_same_input_only() {
             .is_none()
     );
 
+    let open = async || {
+        let runs = store.open_runs().await.unwrap().into_iter();
+        runs.map(|run| (run.session[0], run.peer))
+            .collect::<Vec<_>>()
+    };
+    let of_p = |id: u8| (id, "p".to_owned());
+    assert_eq!(open().await, [of_p(1), of_p(2)]);
     for _ in 0..2 {
         store.finish_run(&[2; 16], 30).await.unwrap();
     }
+    assert_eq!(open().await, [of_p(1)]);
     assert_eq!(
         store.update_run(&[2; 16], "x").await.unwrap_err().code(),
         "bug"
@@ -368,14 +395,6 @@ async fn runs_resume_with_the_same_input_only() {
 async fn records_are_found_by_session_and_by_peer() {
     let place = place();
     let store = open(&place.file).await;
-    let entry = |id: u8, role, peer: &str, closed_ms| RecordEntry {
-        session: [id; 16],
-        role,
-        peer: peer.to_owned(),
-        path: format!("records/{id}.tally"),
-        digest: [id; 32],
-        closed_ms,
-    };
     assert_eq!(store.last_record("p").await.unwrap(), None);
     let (a, b, c) = (
         entry(1, Role::Sender, "p", 30),
@@ -428,7 +447,7 @@ async fn migrations_run_once_and_a_newer_schema_is_refused() {
         .fetch_all(&pool)
         .await
         .unwrap();
-    assert_eq!(rows.len(), 1);
+    assert_eq!(rows.len(), 2);
     sqlx::query("INSERT INTO schema_migrations VALUES (99, 0)")
         .execute(&pool)
         .await

@@ -6,6 +6,7 @@
 //! flights   the frames of a session: live, or from the own closed record
 //! pipeline  chunks on their way out and back
 //! output    labels opened, matches written
+//! abandoned runs that nobody can go on with, closed as aborted
 //! ```
 //!
 //! Chunks go out while answers come in. What is kept of a chunk until its answer is bounded by the
@@ -14,6 +15,7 @@
 //! come or comes late, that this one matched. If the output then fails (a full disk), the same
 //! command writes it from the own record, without the peer and without a charge.
 
+mod abandoned;
 mod flights;
 mod options;
 mod output;
@@ -31,7 +33,7 @@ use tallystick_agency::{
     exit::{Exit, Failure, Outcome},
     home::Home,
     peers::int,
-    records::{RecordFile, closed_path},
+    records::{self, RecordFile, closed_path},
     store::{Peer, RecordEntry, Role, Store},
 };
 use tallystick_protocol::{
@@ -109,6 +111,7 @@ struct Settled {
 impl Runner<'_> {
     async fn run(&self) -> Outcome<MatchReport> {
         let options = self.options;
+        self.close_abandoned().await?;
         let plan = self.plan().await?;
         // Refuses an output that exists before anything is asked or charged.
         if options.out.is_some() {
@@ -143,7 +146,7 @@ impl Runner<'_> {
             Ok(done) => done,
             Err(failure) => {
                 if ENDED.contains(&failure.code.as_str()) && failure.exit == Exit::Refused {
-                    self.store.finish_run(&session.0, clock::now_ms()).await?;
+                    self.give_up(&session).await?;
                 }
                 if failure.exit == Exit::PeerFault {
                     return Err(self.set_aside(&session, failure).await?);
@@ -159,19 +162,9 @@ impl Runner<'_> {
     /// session must not write over the evidence.
     async fn set_aside(&self, session: &Hex<16>, failure: Failure) -> Outcome<Failure> {
         self.store.finish_run(&session.0, clock::now_ms()).await?;
-        let records = self.home.records_dir();
-        let (open, kept) = (
-            records.join(format!("{session}.part")),
-            records.join(format!("{session}.broken")),
-        );
-        if !open.exists() {
+        let Some(kept) = records::set_aside(&self.home.records_dir(), session)? else {
             return Ok(failure);
-        }
-        std::fs::rename(&open, &kept).map_err(|source| AgencyError::Io {
-            action: "rename to",
-            path: kept.clone(),
-            source,
-        })?;
+        };
         let next = format!(
             "what came is kept in {}; speak to the peer; the same command starts a new session, \
              which is charged",
@@ -375,9 +368,9 @@ impl Runner<'_> {
                     let next = "nothing was charged; run the same command again later";
                     return Err(Failure::new(Exit::Refused, code.name(), what, next));
                 }
-                self.store.finish_run(&session.0, clock::now_ms()).await?;
                 if resumed {
-                    // The record of what was charged stays as it is.
+                    // The record says what was charged, and that it ended so.
+                    self.give_up(&session).await?;
                     return Err(Failure::new(
                         Exit::Refused,
                         "session-over",
@@ -389,7 +382,8 @@ impl Runner<'_> {
                 record.append(request)?;
                 record.append(&frame)?;
                 self.keep(record, &session).await?;
-                let next = format!("the refusal is in records/{session}.tally");
+                self.store.finish_run(&session.0, clock::now_ms()).await?;
+                let next = format!("the refusal is in {}", records::relative_path(&session));
                 Err(Failure::new(Exit::Refused, code.name(), what, next))
             }
         }
@@ -431,6 +425,10 @@ impl Runner<'_> {
         let done = pipeline.run(*matching, &plan, seed, &mut flights).await?;
         bar.finish();
         let (_receiver, sender) = (flights.next("").await?, flights.next("").await?);
+        // A crash may have come between closing the record and noting it.
+        if let Some((closed, _)) = records::reread(&self.home.records_dir(), &session)? {
+            self.note_record(closed.digest, &session).await?;
+        }
         let closing: SenderClosing =
             open(&sender, &peer.signing_key.into()).map_err(AgencyError::from)?;
         let settled = Settled {
@@ -564,15 +562,19 @@ impl Runner<'_> {
     /// Closes a record and notes it.
     async fn keep(&self, record: RecordFile, session: &Hex<16>) -> Outcome<PathBuf> {
         let closed = record.close()?;
+        self.note_record(closed.digest, session).await?;
+        Ok(closed.path)
+    }
+
+    async fn note_record(&self, digest: [u8; 32], session: &Hex<16>) -> Outcome<()> {
         let entry = RecordEntry {
             session: session.0,
             role: Role::Receiver,
             peer: self.options.peer.clone(),
-            path: format!("records/{session}.tally"),
-            digest: closed.digest,
+            path: records::relative_path(session),
+            digest,
             closed_ms: clock::now_ms(),
         };
-        self.store.add_record(&entry).await?;
-        Ok(closed.path)
+        Ok(self.store.add_record(&entry).await?)
     }
 }

@@ -14,8 +14,8 @@ use tallystick_agency::{
     exit::{Failure, Outcome},
     fs::OWNER_FILE,
     peers::{int, own_reference, reference},
-    records::closed_path,
-    store::{NewRun, Peer},
+    records::{self, closed_path},
+    store::{NewRun, Peer, Run},
 };
 use tallystick_protocol::{
     error::Error,
@@ -58,6 +58,13 @@ pub(super) struct Taken {
     pub(super) held: Option<Held>,
 }
 
+/// A stored run, opened.
+pub(super) struct Unsealed {
+    pub(super) asking: Asking,
+    seed: SessionSeed,
+    stage: Stage,
+}
+
 /// How far a run has come: what the store keeps of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -89,16 +96,8 @@ pub(super) struct ClosingTimes {
 /// A session that no other process goes on with meanwhile: two would cut each other off. The lock
 /// ends with the process, however that ends.
 pub(super) struct Held {
-    path: PathBuf,
     /// The open record, locked.
     _file: File,
-}
-
-impl Held {
-    /// Removes a record into which nothing was written.
-    fn discard(self) -> Outcome<()> {
-        std::fs::remove_file(&self.path).map_err(|source| io("remove", &self.path, source))
-    }
 }
 
 fn io(action: &'static str, path: &std::path::Path, source: std::io::Error) -> Failure {
@@ -141,7 +140,18 @@ impl Runner<'_> {
 
     /// Holds a session for this process.
     fn hold(&self, session: &Hex<16>) -> Outcome<Held> {
-        let path = self.home.records_dir().join(format!("{session}.part"));
+        self.try_hold(session)?.ok_or_else(|| {
+            Failure::usage(
+                "run-under-way",
+                "the same command is under way in another process",
+                "wait until it has ended",
+            )
+        })
+    }
+
+    /// The same; `None` if another process holds it.
+    pub(super) fn try_hold(&self, session: &Hex<16>) -> Outcome<Option<Held>> {
+        let path = records::open_path(&self.home.records_dir(), session);
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -150,12 +160,8 @@ impl Runner<'_> {
             .open(&path)
             .map_err(|source| io("open", &path, source))?;
         match file.try_lock() {
-            Ok(()) => Ok(Held { path, _file: file }),
-            Err(TryLockError::WouldBlock) => Err(Failure::usage(
-                "run-under-way",
-                "the same command is under way in another process",
-                "wait until it has ended",
-            )),
+            Ok(()) => Ok(Some(Held { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(source)) => Err(io("lock", &path, source)),
         }
     }
@@ -164,6 +170,25 @@ impl Runner<'_> {
     pub(super) async fn note(&self, session: &Hex<16>, stage: Stage) -> Outcome<()> {
         let state = serde_json::to_string(&stage).map_err(|e| bug(e.to_string()))?;
         Ok(self.store.update_run(&session.0, &state).await?)
+    }
+
+    /// What the store keeps sealed of a run.
+    pub(super) fn unseal(&self, run: &Run) -> Outcome<Unsealed> {
+        let place = sealed_as(&Hex(run.session));
+        let secret = self.home.keys().open_blob(&place, &run.sealed_seed)?;
+        let (seed, frame) = secret
+            .split_first_chunk::<32>()
+            .ok_or_else(|| bug("a stored run is too short"))?;
+        let frame = Frame::from_bytes(frame.to_vec()).map_err(AgencyError::from)?;
+        let key = Arc::new(SigningKey::from(self.home.signing_key()?));
+        let asking = Asking::resume(group::reference(), frame, key, SessionSeed::new(*seed))
+            .map_err(AgencyError::from)?;
+        let stage = serde_json::from_str(&run.state).map_err(|e| bug(e.to_string()))?;
+        Ok(Unsealed {
+            asking,
+            seed: SessionSeed::new(*seed),
+            stage,
+        })
     }
 
     /// The unfinished run of the same input, if it can still be gone on with.
@@ -177,42 +202,35 @@ impl Runner<'_> {
         else {
             return Ok(None);
         };
-        let place = sealed_as(&Hex(known.session));
-        let secret = self.home.keys().open_blob(&place, &known.sealed_seed)?;
-        let (seed, frame) = secret
-            .split_first_chunk::<32>()
-            .ok_or_else(|| bug("a stored run is too short"))?;
-        let frame = Frame::from_bytes(frame.to_vec()).map_err(AgencyError::from)?;
-        let key = Arc::new(SigningKey::from(self.home.signing_key()?));
-        let asking = Asking::resume(group::reference(), frame, key, SessionSeed::new(*seed))
-            .map_err(AgencyError::from)?;
-        let stage: Stage = serde_json::from_str(&known.state).map_err(|e| bug(e.to_string()))?;
-        let session = asking.request().session;
+        let unsealed = self.unseal(&known)?;
+        let session = unsealed.asking.request().session;
         let path = closed_path(&self.home.records_dir(), &session);
         let mut held = match path.exists() {
             true => None,
             false => Some(self.hold(&session)?),
         };
         // Another process may have closed it in this very moment.
-        if path.exists()
-            && let Some(held) = held.take()
-        {
-            held.discard()?;
+        if path.exists() && held.take().is_some() {
+            records::remove_open(&self.home.records_dir(), &session)?;
         }
+        let request = unsealed.asking.request();
         // A peer that was pinned anew since then is another peer: its old key is not trusted.
-        let over = asking.request().expires_ms <= int(clock::now_ms())?
-            || asking.request().sender != reference(peer)?;
+        let over =
+            request.expires_ms <= int(clock::now_ms())? || request.sender != reference(peer)?;
         // A request without a grant may be too old for the sender's clock rule by now.
-        if let Some(held) = held.take_if(|_| stage == Stage::Asked || over) {
+        if held
+            .take_if(|_| unsealed.stage == Stage::Asked || over)
+            .is_some()
+        {
             // What it was charged stays charged, and its record stays; a new session starts.
-            self.store
-                .finish_run(&known.session, clock::now_ms())
-                .await?;
-            if stage == Stage::Asked {
-                held.discard()?;
-            }
+            self.abandon(&known, unsealed).await?;
             return Ok(None);
         }
+        let Unsealed {
+            asking,
+            seed,
+            stage,
+        } = unsealed;
         let (grant, closing) = match stage {
             Stage::Asked => (None, None),
             Stage::Granted(grant) => (Some(grant), None),
@@ -220,7 +238,7 @@ impl Runner<'_> {
         };
         Ok(Some(Taken {
             asking,
-            seed: Arc::new(SessionSeed::new(*seed)),
+            seed: Arc::new(seed),
             closed_record: held.is_none().then_some(path),
             grant,
             closing,

@@ -18,17 +18,15 @@ use tallystick_protocol::{
     error::Error,
     frame::{Frame, Kind},
     session::{Accepted, Asked, ChargeReceipt, Closed, Evaluation, Serving},
-    statements::Status,
+    statements::{Grant, Status},
 };
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    End, Link, add_record, blocking,
-    claims::Claim,
-    epoch_over,
-    stored::{Rebuilt, Trailing, abort, charges, rebuild},
+    End, Link, blocking, entry, epoch_over,
+    stored::{Rebuilt, charges, rebuild},
 };
-use crate::{listen::PeerIdentity, node::Node};
+use crate::{connections::PeerIdentity, node::Node};
 
 /// How often a running session looks whether it may go on.
 const TICK: Duration = Duration::from_secs(1);
@@ -62,17 +60,16 @@ impl Run {
     ) -> Result<(Self, Frame), End> {
         let session = asked.request().session;
         let collection = asked.request().collection.clone();
+        let bound = node.store.chunks(&session.0).await?;
         let Rebuilt {
             record,
             grant,
             serving,
             answered,
-        } = rebuild(node, asked, Trailing::CutOff)?;
+        } = rebuild(node, asked, &bound)?;
         let offered = node.offered(&identity.agency, collection.as_str()).await?;
         let epoch = serving.agreement().grant().epoch.get();
         let Some(offered) = offered.filter(|offered| offered.epoch == epoch) else {
-            drop(record);
-            abort(node, &session).await?;
             return Err(epoch_over().into());
         };
         let keys = node.keys(&offered)?;
@@ -91,12 +88,26 @@ impl Run {
         ))
     }
 
-    /// Takes chunks and gives answers until the receiver closes.
-    pub(super) async fn chunks(mut self, link: &mut Link, claim: &Claim<'_>) -> Result<(), End> {
+    /// Takes chunks and gives answers until the receiver closes or the session may not go on. It may
+    /// be dropped at any point: what counts is on disk before it leaves.
+    pub(super) async fn serve(self, link: &mut Link) -> Result<(), End> {
+        let watch = Watch {
+            node: Arc::clone(&self.node),
+            spki: self.identity.spki,
+            grant: self.serving.agreement().grant().clone(),
+        };
+        tokio::select! {
+            biased;
+            // Beside the work, so that a peer that takes nothing cannot put it off.
+            why = watch.over() => Err(why.into()),
+            end = self.chunks(link) => end,
+        }
+    }
+
+    async fn chunks(mut self, link: &mut Link) -> Result<(), End> {
         let window = self.serving.agreement().grant().limits.window_chunks.get() as usize;
         let mut in_flight: VecDeque<InFlight> = VecDeque::new();
         let mut closing: Option<Frame> = None;
-        let mut tick = tokio::time::interval(TICK);
         let started = Instant::now();
         loop {
             if let Some(closing) = closing.take_if(|_| in_flight.is_empty()) {
@@ -105,42 +116,21 @@ impl Run {
             let wants = closing.is_none() && in_flight.len() < window;
             tokio::select! {
                 biased;
-                // The receiver has come back on another connection, which goes on from the record.
-                () = claim.revoked() => return self.leave(&in_flight, End::Gone),
-                _ = tick.tick() => {
-                    match self.may_go_on().await {
-                        Ok(()) => {}
-                        Err(why @ AgencyError::Refused { .. }) => {
-                            return Err(self.end(&in_flight, why).await);
-                        }
-                        // A fault of our own, perhaps of the moment: the session can be resumed.
-                        Err(fault) => return self.leave(&in_flight, fault.into()),
-                    }
-                }
                 evaluation = first(&mut in_flight) => {
-                    match evaluation {
-                        Ok(evaluation) => {
-                            let Some(done) = in_flight.pop_front() else { continue };
-                            let (run, frame) = self.answer(done, evaluation).await?;
-                            self = run;
-                            if let Err(end) = link.send(frame).await {
-                                return self.leave(&in_flight, end);
-                            }
-                        }
-                        Err(error) => return Err(self.end(&in_flight, error).await),
-                    }
+                    let evaluation = evaluation?;
+                    let Some(done) = in_flight.pop_front() else { continue };
+                    let (run, frame) = self.answer(done, evaluation).await?;
+                    self = run;
+                    link.send(frame).await?;
                 }
                 frame = link.next(), if wants => {
-                    let frame = match frame {
-                        Ok(frame) => frame,
-                        Err(end) => return self.leave(&in_flight, end),
-                    };
+                    let frame = frame?;
                     match frame.kind() {
                         Kind::BlindedChunk => {
                             if let Some(answer) = self.known(&frame)? {
                                 link.send(answer).await?;
                             } else {
-                                let (run, chunk) = self.take(frame, &in_flight).await?;
+                                let (run, chunk) = self.take(frame).await?;
                                 self = run;
                                 in_flight.push_back(chunk);
                             }
@@ -148,41 +138,11 @@ impl Run {
                         Kind::ReceiverClosing => closing = Some(frame),
                         other => {
                             let expected = "a blinded chunk or a closing";
-                            let error = Error::Order { got: other.name(), expected };
-                            return Err(self.end(&in_flight, error.into()).await);
+                            return Err(Error::Order { got: other.name(), expected }.into());
                         }
                     }
                 }
             }
-        }
-    }
-
-    /// Whether the peer is still on the list, the epoch still in force, the grant still alive.
-    async fn may_go_on(&self) -> Result<()> {
-        let now = clock::now_ms();
-        if !self.node.pins.is_live(&self.identity.spki, now) {
-            let message = "this agency is no longer on the allow-list".to_owned();
-            return Err(AgencyError::Refused {
-                code: "revoked",
-                message,
-            });
-        }
-        let grant = self.serving.agreement().grant();
-        if int(now)? > grant.expires_ms {
-            let message = "the grant has expired; start a new session".to_owned();
-            return Err(AgencyError::Refused {
-                code: "expired",
-                message,
-            });
-        }
-        let known = self
-            .node
-            .store
-            .collection(grant.collection.as_str())
-            .await?;
-        match known {
-            Some(known) if !known.removed && known.epoch == grant.epoch.get() => Ok(()),
-            _ => Err(epoch_over()),
         }
     }
 
@@ -197,34 +157,16 @@ impl Run {
     }
 
     /// Checks a chunk, binds and charges it, starts its evaluation.
-    async fn take(
-        mut self,
-        frame: Frame,
-        in_flight: &VecDeque<InFlight>,
-    ) -> Result<(Self, InFlight), End> {
+    async fn take(mut self, frame: Frame) -> Result<(Self, InFlight), End> {
         let session = self.serving.agreement().request().session;
         let accepted: Accepted;
-        (self.serving, accepted) = match self.serving.receive(&frame) {
-            Ok(pair) => pair,
-            // The type-state is gone with the error; the record is closed from what is on disk.
-            Err(error) => {
-                keep(&mut self.record, in_flight)?;
-                drop(self.record);
-                abort(&self.node, &session).await?;
-                return Err(error.into());
-            }
-        };
-        let budget = {
-            let collection = &self.serving.agreement().request().collection;
-            let offered = self
-                .node
-                .offered(&self.identity.agency, collection.as_str())
-                .await?;
-            match offered {
-                Some(offered) => offered.meta.peer_budget,
-                None => return Err(self.end(in_flight, epoch_over()).await),
-            }
-        };
+        (self.serving, accepted) = self.serving.receive(&frame)?;
+        let collection = &self.serving.agreement().request().collection;
+        let offered = self
+            .node
+            .offered(&self.identity.agency, collection.as_str())
+            .await?;
+        let budget = offered.ok_or_else(epoch_over)?.meta.peer_budget;
         let elements = u32::try_from(accepted.elements())
             .map_err(|_| AgencyError::Bug("elements of a chunk".to_owned()))?;
         let binding = ChunkBinding {
@@ -233,32 +175,32 @@ impl Run {
             element_type: accepted.type_name().as_str(),
             elements,
             digest: &accepted.digest().0,
+            question: frame.bytes(),
         };
         let refused = |code, message: &str| {
             let message = message.to_owned();
             Err(AgencyError::Refused { code, message })
         };
-        let outcome = match self
+        match self
             .node
             .store
             .bind_chunk(&binding, budget, clock::now_ms())
             .await?
         {
-            Bound::New { .. } | Bound::SameAgain { .. } => Ok(()),
-            Bound::Conflict => Err(Error::Mismatch {
-                what: "blinded chunk",
-                field: "its index is bound to other bytes",
+            Bound::New { .. } | Bound::SameAgain { .. } => {}
+            Bound::Conflict => {
+                return Err(Error::Mismatch {
+                    what: "blinded chunk",
+                    field: "its index is bound to other bytes",
+                }
+                .into());
             }
-            .into()),
-            Bound::OverSessionGrant { .. } => refused("over-grant", "more than was granted"),
+            Bound::OverSessionGrant { .. } => refused("over-grant", "more than was granted")?,
             Bound::OverBudget { .. } => refused(
                 "quota-exceeded",
                 "the budget of this collection and epoch is spent",
-            ),
-            Bound::NotOpen => refused("not-open", "the session is over"),
-        };
-        if let Err(error) = outcome {
-            return Err(self.end(in_flight, error).await);
+            )?,
+            Bound::NotOpen => refused("not-open", "the session is over")?,
         }
         let receipt = ChargeReceipt::committed(session, accepted.index(), accepted.digest());
         let key = self
@@ -324,13 +266,7 @@ impl Run {
             sender,
             ended,
             ..
-        } = match self.serving.close(closing, charged, int(now)?.get()) {
-            Ok(closed) => closed,
-            Err(error) => {
-                abort(&self.node, &session).await?;
-                return Err(error.into());
-            }
-        };
+        } = self.serving.close(closing, charged, int(now)?.get())?;
         let status = match ended {
             Status::Complete => SessionStatus::Closed,
             Status::Aborted => SessionStatus::Aborted,
@@ -340,53 +276,67 @@ impl Run {
             self.record.append(&sender)?;
             self.record.close()
         })?;
+        let entry = entry(&session, &self.identity.agency, record.digest, now);
         self.node
             .store
-            .close_session(&session.0, status, now)
+            .close_session(&session.0, status, Some(&entry), now)
             .await?;
-        add_record(
-            &self.node,
-            &session,
-            &self.identity.agency,
-            record.digest,
-            now,
-        )
-        .await?;
         tracing::info!(
             peer = self.identity.agency, session = %session, elements,
             milliseconds = started.elapsed().as_millis(), status = status.as_str(), "closed"
         );
         link.send(sender).await
     }
-
-    /// Lets go of a session that may be gone on with. Questions that were charged and not answered
-    /// are written down for the case that nobody does.
-    fn leave(mut self, in_flight: &VecDeque<InFlight>, end: End) -> Result<(), End> {
-        keep(&mut self.record, in_flight)?;
-        Err(end)
-    }
-
-    /// Closes the record of a session that may not go on, with the questions that were charged and
-    /// not answered, and gives the reason back.
-    async fn end(mut self, in_flight: &VecDeque<InFlight>, error: AgencyError) -> End {
-        let session = self.serving.agreement().request().session;
-        if let Err(error) = keep(&mut self.record, in_flight) {
-            return error.into();
-        }
-        drop(self.record);
-        match abort(&self.node, &session).await {
-            Ok(()) => error.into(),
-            Err(error) => error.into(),
-        }
-    }
 }
 
-/// Writes questions without answers at the end of a record.
-fn keep(record: &mut RecordFile, in_flight: &VecDeque<InFlight>) -> Result<()> {
-    blocking(|| {
-        let mut questions = in_flight.iter();
-        questions.try_for_each(|chunk| record.append(&chunk.blinded).map(drop))
-    })
+/// What a session is held to for as long as it runs.
+struct Watch {
+    node: Arc<Node>,
+    spki: [u8; 32],
+    grant: Grant,
+}
+
+impl Watch {
+    /// Looks again and again; ready with the reason when the session may not go on. A fault of our
+    /// own, perhaps of the moment, is a reason too: the session can be resumed.
+    async fn over(&self) -> AgencyError {
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tick.tick().await;
+            if let Err(why) = self.may_go_on().await {
+                return why;
+            }
+        }
+    }
+
+    /// Whether the peer is still on the list, the epoch still in force, the grant still alive.
+    async fn may_go_on(&self) -> Result<()> {
+        let now = clock::now_ms();
+        if !self.node.pins.is_live(&self.spki, now) {
+            let message = "this agency is no longer on the allow-list".to_owned();
+            return Err(AgencyError::Refused {
+                code: "revoked",
+                message,
+            });
+        }
+        let grant = &self.grant;
+        if int(now)? > grant.expires_ms {
+            let message = "the grant has expired; start a new session".to_owned();
+            return Err(AgencyError::Refused {
+                code: "expired",
+                message,
+            });
+        }
+        let known = self
+            .node
+            .store
+            .collection(grant.collection.as_str())
+            .await?;
+        match known {
+            Some(known) if !known.removed && known.epoch == grant.epoch.get() => Ok(()),
+            _ => Err(epoch_over()),
+        }
+    }
 }
 
 /// Waits for the oldest evaluation; for ever if there is none.

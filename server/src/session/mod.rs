@@ -8,25 +8,28 @@
 //! ```text
 //! chunks   a granted session: charge, evaluate, answer, close
 //! stored   a session from its record: resumed, replayed, aborted
+//! sweep    sessions that nobody can resume, records that nobody was granted
 //! claims   one connection a session
 //! ```
 
 mod chunks;
 mod claims;
 mod stored;
+mod sweep;
 
 pub(crate) use claims::Claims;
-pub(crate) use stored::sweep;
+pub(crate) use sweep::{sweep, tidy};
 
 use std::{
+    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use tallystick_agency::{
-    AgencyError, Result, clock,
+    AgencyError, Kind, Result, clock,
     peers::int,
-    records::RecordFile,
+    records::{self, RecordFile},
     store::{
         Admitted, Grant as StoredGrant, NewSession, RecordEntry, Role, SessionLimits, SessionStatus,
     },
@@ -43,8 +46,11 @@ use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
-use self::chunks::Run;
-use crate::{listen::PeerIdentity, node::Node, policy, service::status};
+use self::{chunks::Run, claims::Claim};
+use crate::{connections::PeerIdentity, node::Node, policy, service::status};
+
+/// How long a peer may take to take the reason why its session ended.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 type Out = mpsc::Sender<Result<Envelope, tonic::Status>>;
 
@@ -62,20 +68,33 @@ pub(crate) async fn run(
         out,
         idle: idle(&node),
         quiet_since: Instant::now(),
+        session: None,
     };
     let peer_name = identity.agency.clone();
-    match drive(&node, identity, peer, &mut link, &draining).await {
+    // A session that is dropped at any point is a session that crashed there: it can be resumed.
+    let end = tokio::select! {
+        end = drive(&node, identity, peer, &mut link, &draining) => end,
+        () = node.stop.cancelled() => {
+            let stopping = "the node is shutting down; the session can be resumed".to_owned();
+            Err(AgencyError::Network(stopping).into())
+        }
+    };
+    let session = link.session.map(tracing::field::display);
+    match end {
         Ok(()) => {}
-        Err(End::Gone) => tracing::info!(peer = peer_name, "the peer went away; it may resume"),
-        Err(End::Failed(error)) => {
-            tracing::warn!(
+        Err(End::Gone) => {
+            tracing::info!(
                 peer = peer_name,
-                code = error.code(),
-                "session ended: {error}"
+                session,
+                "the peer went away; it may resume"
             );
+        }
+        Err(End::Failed(error)) => {
+            let code = error.code();
+            tracing::warn!(peer = peer_name, session, code, "session ended: {error}");
             // Fails only when the peer is gone as well, or takes nothing any more.
             let last = link.out.send(Err(status(&error)));
-            let _ = tokio::time::timeout(link.idle, last).await;
+            let _ = tokio::time::timeout(LAST_WORD, last).await;
         }
     }
 }
@@ -104,6 +123,8 @@ struct Link {
     idle: Duration,
     /// When the last frame came or went.
     quiet_since: Instant,
+    /// Whose frames these are, once the request has said so.
+    session: Option<Hex<16>>,
 }
 
 impl Link {
@@ -158,36 +179,46 @@ async fn drive(
         .into());
     }
     let session = request.session;
+    link.session = Some(session);
     let digest = asked.frame().digest();
     // One connection a session: a receiver that comes back may be faster than the news that its
     // last connection is dead.
-    let claim = match node.claims.claim(&session, &identity.agency).await {
-        Some(claim) => claim,
-        None => return refuse(node, asked, RefusalCode::Busy, link, now).await,
+    let Some(claim) = node.claims.claim(&session, &identity.agency).await else {
+        return turn_away(node, asked, RefusalCode::Busy, link, now).await;
     };
     // An id that this node asked under itself names a record of its own, which must stay.
     if node.store.is_own_run(&session.0).await? {
-        return refuse(node, asked, RefusalCode::Replayed, link, now).await;
+        return turn_away(node, asked, RefusalCode::Replayed, link, now).await;
+    }
+    if node.store.session(&session.0).await?.is_some() {
+        stored::settle(node, &session).await?;
     }
     if let Some(known) = node.store.session(&session.0).await? {
         // The very same request again is somebody who lost the answer, not a second session.
         if known.peer != identity.agency || known.request_digest != digest {
-            return refuse(node, asked, RefusalCode::Replayed, link, now).await;
+            return turn_away(node, asked, RefusalCode::Replayed, link, now).await;
         }
         return match known.status {
             SessionStatus::Open => {
-                stored::take_back(node, &session)?;
-                let (run, grant) = Run::resume(node, identity, asked).await?;
-                link.send(grant).await?;
-                run.chunks(link, &claim).await
+                let resumed = async {
+                    let (run, grant) = Run::resume(node, identity, asked).await?;
+                    link.send(grant).await?;
+                    run.serve(link).await
+                };
+                hold(node, &session, &claim, resumed).await
             }
             SessionStatus::Closed => stored::replay(node, &session, link).await,
-            _ => refuse(node, asked, RefusalCode::Replayed, link, now).await,
+            _ => turn_away(node, asked, RefusalCode::Replayed, link, now).await,
         };
     }
     if draining.is_cancelled() {
-        return refuse(node, asked, RefusalCode::Draining, link, now).await;
+        return turn_away(node, asked, RefusalCode::Draining, link, now).await;
     }
+    // Counted here before anything is signed or written for it, and in the store once more, which
+    // also knows the sessions whose connection is gone.
+    let Some(_serving) = node.serving.enter(&identity.agency) else {
+        return turn_away(node, asked, RefusalCode::Busy, link, now).await;
+    };
     let terms = match policy::decide(node, &identity, request, now).await? {
         Ok(terms) => terms,
         Err(code) => return refuse(node, asked, code, link, now).await,
@@ -198,7 +229,6 @@ async fn drive(
         granted: query.elements.get(),
         used: 0,
     });
-    let record_path = format!("records/{session}.tally");
     let new = NewSession {
         session: session.0,
         peer: identity.agency.clone(),
@@ -208,7 +238,7 @@ async fn drive(
         // The grant's, which is capped; the request's may be far.
         expires_ms: i64::try_from(terms.terms.expires_ms.get()).unwrap_or(i64::MAX),
         grants: grants.collect(),
-        record_path,
+        record_path: records::relative_path(&session),
     };
     let config = &node.home.config().limits;
     let limits = SessionLimits {
@@ -235,14 +265,19 @@ async fn drive(
         record.sync()?;
         Ok(record)
     })?;
-    match node.store.admit_session(&new, &limits, now).await? {
-        Admitted::New => {}
-        // Another connection with the same request came first, or there are too many.
-        _ => {
-            drop(record);
-            let again = Asked::open(asked_frame, &peer, node.me.clone())?;
-            return refuse(node, again, RefusalCode::Busy, link, now).await;
+    let turned_away = match node.store.admit_session(&new, &limits, now).await? {
+        Admitted::New => None,
+        Admitted::Expired => Some(RefusalCode::Expired),
+        Admitted::TooManyOfPeer | Admitted::TooManyTotal => Some(RefusalCode::Busy),
+        Admitted::SameAgain { .. } | Admitted::Replayed => {
+            let raced = "a session was admitted behind the back of its claim";
+            return Err(AgencyError::Bug(raced.to_owned()).into());
         }
+    };
+    if let Some(code) = turned_away {
+        blocking(|| record.discard())?;
+        let again = Asked::open(asked_frame, &peer, node.me.clone())?;
+        return turn_away(node, again, code, link, now).await;
     }
     tracing::info!(
         peer = identity.agency, session = %session, collection = new.collection,
@@ -256,11 +291,49 @@ async fn drive(
         keys: terms.keys,
         answered: std::collections::HashMap::new(),
     };
-    link.send(grant).await?;
-    run.chunks(link, &claim).await
+    let granted = async {
+        link.send(grant).await?;
+        run.serve(link).await
+    };
+    hold(node, &session, &claim, granted).await
 }
 
-/// Refuses, keeps the record of it, tells the peer.
+/// Runs a session until it ends or another connection takes it over. What ends it for good, the
+/// peer's fault or a rule of ours, closes its record from what is on disk.
+async fn hold(
+    node: &Node,
+    session: &Hex<16>,
+    claim: &Claim<'_>,
+    work: impl Future<Output = Result<(), End>>,
+) -> Result<(), End> {
+    let end = tokio::select! {
+        biased;
+        () = claim.revoked() => Err(End::Gone),
+        end = work => end,
+    };
+    if let Err(End::Failed(error)) = &end
+        && matches!(error.kind(), Kind::PeerFault | Kind::Refused)
+    {
+        stored::abort(node, session).await?;
+    }
+    end
+}
+
+/// Refuses without a record: a replay must not overwrite the record of the session whose id it
+/// borrows, and a request that is turned away for the moment may come again and be granted.
+async fn turn_away(
+    node: &Node,
+    asked: Asked,
+    code: RefusalCode,
+    link: &mut Link,
+    now: i64,
+) -> Result<(), End> {
+    let (_, refusal) = signed_refusal(node, asked, code, now)?;
+    link.send(refusal).await
+}
+
+/// Refuses for good, keeps the record of it, tells the peer. Called by who holds the claim, for an
+/// id that is new.
 async fn refuse(
     node: &Node,
     asked: Asked,
@@ -270,58 +343,59 @@ async fn refuse(
 ) -> Result<(), End> {
     let session = asked.request().session;
     let peer = asked.request().receiver.agency.to_string();
+    let collection = asked.request().collection.to_string();
     let expires_ms = i64::try_from(asked.request().expires_ms.get()).unwrap_or(i64::MAX);
-    tracing::info!(peer, session = %session, code = code.name(), "refused");
-    let detail = policy::detail(code).parse().ok();
-    let (request, refusal) = asked.refuse(code, detail, int(now)?.get(), &node.key)?;
-    // A replay must not overwrite the record of the session whose id it borrows, and neither may a
-    // refusal for load: the same request may come again and be granted.
-    let keeps = !matches!(
-        code,
-        RefusalCode::Replayed | RefusalCode::Busy | RefusalCode::Draining
-    );
-    if keeps {
+    let (request, refusal) = signed_refusal(node, asked, code, now)?;
+    // One that has expired is refused by that again and again, and recorded never: else whoever
+    // keeps old requests could fill the disk with them.
+    if expires_ms > now {
+        let closed = blocking(|| {
+            let mut record = RecordFile::create(&node.home.records_dir(), session)?;
+            record.append(&request)?;
+            record.append(&refusal)?;
+            record.close()
+        })?;
         let known = NewSession {
             session: session.0,
             peer: peer.clone(),
-            collection: String::new(),
+            collection,
             epoch: 0,
             request_digest: request.digest(),
             expires_ms,
             grants: Vec::new(),
-            record_path: format!("records/{session}.tally"),
+            record_path: records::relative_path(&session),
         };
-        // One that has expired is refused by that again and again, and recorded never: else whoever
-        // keeps old requests could fill the disk with them.
-        if node.store.refuse_session(&known, now).await? == Admitted::New {
-            let closed = blocking(|| {
-                let mut record = RecordFile::create(&node.home.records_dir(), session)?;
-                record.append(&request)?;
-                record.append(&refusal)?;
-                record.close()
-            })?;
-            add_record(node, &session, &peer, closed.digest, now).await?;
-        }
+        let entry = entry(&session, &peer, closed.digest, now);
+        node.store.refuse_session(&known, &entry, now).await?;
     }
     link.send(refusal).await
 }
 
-async fn add_record(
+fn signed_refusal(
     node: &Node,
-    session: &Hex<16>,
-    peer: &str,
-    digest: [u8; 32],
+    asked: Asked,
+    code: RefusalCode,
     now: i64,
-) -> Result<()> {
-    let entry = RecordEntry {
+) -> Result<(Frame, Frame)> {
+    let request = asked.request();
+    tracing::info!(
+        peer = %request.receiver.agency, session = %request.session,
+        collection = %request.collection, code = code.name(), "refused"
+    );
+    let detail = policy::detail(code).parse().ok();
+    Ok(asked.refuse(code, detail, int(now)?.get(), &node.key)?)
+}
+
+/// What the index of records says of one.
+fn entry(session: &Hex<16>, peer: &str, digest: [u8; 32], now: i64) -> RecordEntry {
+    RecordEntry {
         session: session.0,
         role: Role::Sender,
         peer: peer.to_owned(),
-        path: format!("records/{session}.tally"),
+        path: records::relative_path(session),
         digest,
         closed_ms: now,
-    };
-    node.store.add_record(&entry).await
+    }
 }
 
 /// Disk work of a moment, off the async threads' schedule.

@@ -7,16 +7,16 @@ use tallystick_agency::{
     AgencyError, Result, clock,
     peers::int,
     records::{self, Place, RecordFile},
-    store::SessionStatus,
+    store::{Chunk, Session, SessionStatus},
 };
 use tallystick_protocol::{
     error::Error,
     frame::{Frame, FrameReader, Kind},
     session::{Asked, Serving},
-    statements::{Charge, Hex, Int},
+    statements::{Charge, Hex, Int, SenderClosing, Status, open},
 };
 
-use super::{End, Link, add_record, blocking};
+use super::{End, Link, blocking, entry};
 use crate::node::Node;
 
 /// What the session cost, as its closing states it.
@@ -45,8 +45,11 @@ pub(super) async fn charges(node: &Node, serving: &Serving, peer: &str) -> Resul
     Ok(charges)
 }
 
-/// Closes a session from what is on disk, with the sender's closing alone.
+/// Closes a session from what is on disk, with the sender's closing alone. A record that is damaged
+/// or gone is set aside: the session ends without one, which is an alarm and not a reason to keep
+/// it open for ever.
 pub(super) async fn abort(node: &Node, session: &Hex<16>) -> Result<()> {
+    settle(node, session).await?;
     let Some(known) = node.store.session(&session.0).await? else {
         return Ok(());
     };
@@ -54,74 +57,105 @@ pub(super) async fn abort(node: &Node, session: &Hex<16>) -> Result<()> {
         return Ok(());
     }
     let now = clock::now_ms();
-    let dir = node.home.records_dir();
-    take_back(node, session)?;
-    if records::is_open(&dir, session) {
-        let peer = node
-            .store
-            .peer(&known.peer)
-            .await?
-            .ok_or_else(|| broken(session))?;
-        let peer = tallystick_agency::peers::reference(&peer)?;
-        let request = blocking(|| {
-            let (mut record, frames) = RecordFile::reopen(&dir, *session)?;
-            let (_, place) = frames.first().ok_or_else(|| broken(session))?;
-            record.frame_at(*place)
-        })?;
-        let asked = Asked::open(request, &peer, node.me.clone())?;
-        let Rebuilt {
-            mut record,
-            serving,
-            ..
-        } = rebuild(node, asked, Trailing::Kept)?;
-        let charged = charges(node, &serving, &known.peer).await?;
-        let closing = serving.abort(charged, int(now)?.get())?;
-        let closed = blocking(|| {
-            record.append(&closing)?;
-            record.close()
-        })?;
-        add_record(node, session, &known.peer, closed.digest, now).await?;
-    }
+    let entry = match close_record(node, &known, now).await {
+        Ok((digest, elements)) => {
+            tracing::info!(peer = known.peer, session = %session, elements, "aborted");
+            Some(entry(session, &known.peer, digest, now))
+        }
+        Err(error @ AgencyError::SealBroken { .. }) => {
+            let kept = blocking(|| records::set_aside(&node.home.records_dir(), session))?;
+            let (code, kept) = (
+                "record-damaged",
+                kept.map(|path| path.display().to_string()),
+            );
+            tracing::error!(
+                peer = known.peer, session = %session, code, kept,
+                "aborted without a record: {error}"
+            );
+            None
+        }
+        Err(error) => return Err(error),
+    };
     node.store
-        .close_session(&session.0, SessionStatus::Aborted, now)
-        .await?;
-    tracing::info!(peer = known.peer, session = %session, "aborted");
-    Ok(())
+        .close_session(&session.0, SessionStatus::Aborted, entry.as_ref(), now)
+        .await
 }
 
-/// Opens the record of an open session again if it was closed already: a crash came before the store
-/// knew. The closing in it never left, since it leaves after the store knows.
-pub(super) fn take_back(node: &Node, session: &Hex<16>) -> Result<()> {
+/// Signs the sender's closing under an open record; gives its digest and the elements charged.
+async fn close_record(node: &Node, known: &Session, now: i64) -> Result<([u8; 32], u64)> {
+    let session = Hex(known.session);
     let dir = node.home.records_dir();
-    let (closed, open) = (
-        records::closed_path(&dir, session),
-        dir.join(format!("{session}.part")),
-    );
-    if open.exists() || !closed.exists() {
+    if !records::is_open(&dir, &session) {
+        return Err(broken(&session));
+    }
+    let peer = node
+        .store
+        .peer(&known.peer)
+        .await?
+        .ok_or_else(|| broken(&session))?;
+    let peer = tallystick_agency::peers::reference(&peer)?;
+    let request = blocking(|| {
+        let (mut record, frames) = RecordFile::reopen(&dir, session)?;
+        let (_, place) = frames.first().ok_or_else(|| broken(&session))?;
+        record.frame_at(*place)
+    })?;
+    // What this node took once is damaged if it does not hold any more.
+    let asked = Asked::open(request, &peer, node.me.clone()).map_err(|_| broken(&session))?;
+    let bound = node.store.chunks(&session.0).await?;
+    let Rebuilt {
+        mut record,
+        mut serving,
+        answered,
+        ..
+    } = rebuild(node, asked, &bound)?;
+    // What was charged and not answered is in the record, too.
+    for chunk in bound.into_iter().skip(answered.len()) {
+        let question = chunk.question.ok_or_else(|| broken(&session))?;
+        let question = Frame::from_bytes(question).map_err(|_| broken(&session))?;
+        serving = serving.receive(&question).map_err(|_| broken(&session))?.0;
+        blocking(|| record.append(&question))?;
+    }
+    let charged = charges(node, &serving, &known.peer).await?;
+    let elements = charged.iter().map(|charge| charge.elements.get()).sum();
+    let closing = serving.abort(charged, int(now)?.get())?;
+    let closed = blocking(|| {
+        record.append(&closing)?;
+        record.close()
+    })?;
+    Ok((closed.digest, elements))
+}
+
+/// Brings the store up to a record that was closed in the moment of a crash: what the record says is
+/// signed, and is not signed a second time.
+pub(super) async fn settle(node: &Node, session: &Hex<16>) -> Result<()> {
+    let known = node.store.session(&session.0).await?;
+    let Some(known) = known.filter(|known| known.status == SessionStatus::Open) else {
+        return Ok(());
+    };
+    let dir = node.home.records_dir();
+    if records::is_open(&dir, session) {
         return Ok(());
     }
-    blocking(|| {
-        std::fs::rename(&closed, &open).map_err(|source| AgencyError::Io {
-            action: "rename to",
-            path: open.clone(),
-            source,
-        })
-    })
+    let Some((record, last)) = blocking(|| records::reread(&dir, session))? else {
+        return Ok(());
+    };
+    let closing: SenderClosing =
+        open(&last, &node.me.signing_key.into()).map_err(|_| broken(session))?;
+    let status = match closing.status {
+        Status::Complete => SessionStatus::Closed,
+        Status::Aborted => SessionStatus::Aborted,
+    };
+    let now = clock::now_ms();
+    let entry = entry(session, &known.peer, record.digest, now);
+    node.store
+        .close_session(&session.0, status, Some(&entry), now)
+        .await
 }
 
 fn broken(session: &Hex<16>) -> AgencyError {
     AgencyError::SealBroken {
         what: format!("records/{session}.part"),
     }
-}
-
-/// What becomes of questions at the end of a record that have no answer.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trailing {
-    /// The receiver will send them again.
-    CutOff,
-    /// They were charged, and the session ends here.
-    Kept,
 }
 
 /// A session as its record has it.
@@ -132,8 +166,10 @@ pub(super) struct Rebuilt {
     pub(super) answered: HashMap<[u8; 32], Place>,
 }
 
-/// Reads a record that was left open and brings the session to where it stood.
-pub(super) fn rebuild(node: &Node, asked: Asked, trailing: Trailing) -> Result<Rebuilt> {
+/// Reads a record that was left open and brings the session to where it stood. `bound` is what the
+/// store knows of its chunks: an answer that the record must hold and does not was lost. Questions
+/// without an answer are cut off; the store has them.
+pub(super) fn rebuild(node: &Node, asked: Asked, bound: &[Chunk]) -> Result<Rebuilt> {
     let session = asked.request().session;
     blocking(|| {
         let (mut record, frames) = RecordFile::reopen(&node.home.records_dir(), session)?;
@@ -145,23 +181,36 @@ pub(super) fn rebuild(node: &Node, asked: Asked, trailing: Trailing) -> Result<R
         }
         let grant = record.frame_at(*grant)?;
         let nonce = node.nonce(&session);
-        let mut serving = asked.resume(node.kernel, &grant, nonce, Arc::clone(&node.key))?;
+        let key = Arc::clone(&node.key);
+        let resumed = asked.resume(node.kernel, &grant, nonce, key);
+        let mut serving = resumed.map_err(|_| broken(&session))?;
         let mut answered = HashMap::new();
-        let mut chunks = chunks.iter().peekable();
-        while let Some((kind, place)) = chunks.next() {
-            let answer = chunks.next_if(|(kind, _)| *kind == Kind::EvaluatedChunk);
-            let whole =
-                *kind == Kind::BlindedChunk && (answer.is_some() || trailing == Trailing::Kept);
-            if !whole {
-                record.cut(place.offset)?;
+        let mut stored = bound.iter();
+        for (at, pair) in chunks.chunks(2).enumerate() {
+            let [
+                (Kind::BlindedChunk, question),
+                (Kind::EvaluatedChunk, place),
+            ] = pair
+            else {
+                record.cut(pair[0].1.offset)?;
                 break;
+            };
+            let known = stored.next().ok_or_else(|| broken(&session))?;
+            let question = record.frame_at(*question)?;
+            let elsewhere = known
+                .answer
+                .is_some_and(|answer| (answer.offset, answer.len) != (place.offset, place.length));
+            if known.index as usize != at || known.digest != question.digest() || elsewhere {
+                return Err(broken(&session));
             }
-            let question = record.frame_at(*place)?;
-            serving = serving.receive(&question)?.0;
-            if let Some((_, place)) = answer {
-                serving = serving.replay(&record.frame_at(*place)?)?;
-                answered.insert(question.digest(), *place);
-            }
+            // What was taken once is damaged if it does not hold any more.
+            let taken = serving.receive(&question).map_err(|_| broken(&session))?.0;
+            let answer = record.frame_at(*place)?;
+            serving = taken.replay(&answer).map_err(|_| broken(&session))?;
+            answered.insert(question.digest(), *place);
+        }
+        if stored.any(|chunk| chunk.answer.is_some()) {
+            return Err(broken(&session));
         }
         Ok(Rebuilt {
             record,
@@ -205,26 +254,4 @@ pub(super) async fn replay(node: &Node, session: &Hex<16>, link: &mut Link) -> R
             return Ok(());
         }
     }
-}
-
-/// Closes sessions that nobody can resume any more: their grant has expired. Forgets refused
-/// requests that their expiry alone refuses from now on.
-pub(crate) async fn sweep(node: &Node, now: i64) -> Result<()> {
-    node.store.purge_refused(now).await?;
-    let quiet = now - i64::from(node.home.config().limits.idle_timeout_seconds) * 1000;
-    for known in node.store.open_sessions().await? {
-        // A session that is still being served ends itself at its next tick.
-        if known.expires_ms < now && known.active_ms < quiet {
-            let session = Hex(known.session);
-            let Some(_claim) = node.claims.claim(&session, &known.peer).await else {
-                continue;
-            };
-            // One record that is damaged keeps no other session open.
-            if let Err(error) = abort(node, &session).await {
-                let (peer, code) = (&known.peer, error.code());
-                tracing::error!(peer, %session, code, "cannot close it: {error}");
-            }
-        }
-    }
-    Ok(())
 }

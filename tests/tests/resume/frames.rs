@@ -107,6 +107,12 @@ impl Scripted {
         }
     }
 
+    /// The grant of a session that is open.
+    fn grant(&self, session: u8) -> Frame {
+        let record = format!("holder/records/{}.part", hex(session));
+        frames(&self.stage.place, &record)[1].clone()
+    }
+
     async fn status(&self, session: u8) -> SessionStatus {
         let store = self.stage.place.home("holder").store().await.unwrap();
         let known = store.session(&[session; 16]).await.unwrap().unwrap();
@@ -171,11 +177,7 @@ fn charged(scripted: &Scripted, session: u8) -> u64 {
 async fn an_index_is_not_used_twice() {
     let scripted = Scripted::new();
     let (mut call, matching) = scripted.granted(scripted.asking(1)).await;
-    let grant = frames(
-        &scripted.stage.place,
-        &format!("holder/records/{}.part", hex(1)),
-    )[1]
-    .clone();
+    let grant = scripted.grant(1);
     let (matching, first) = chunk(matching, 1);
     call.send(&first).await;
     let answered = answer(&mut call).await;
@@ -184,7 +186,7 @@ async fn an_index_is_not_used_twice() {
     call.send(&first).await;
     assert_eq!(answer(&mut call).await, answered);
     // As well signed by its author as the first, with the same index.
-    let Answer::Granted(twin) = scripted_again(&scripted, matching, grant) else {
+    let Answer::Granted(twin) = scripted_again(&scripted, &matching, grant) else {
         panic!("refused")
     };
     let (_, other) = chunk(*twin, 2);
@@ -200,7 +202,7 @@ async fn an_index_is_not_used_twice() {
 }
 
 /// The session's state after its grant, once more.
-fn scripted_again(scripted: &Scripted, matching: Matching, grant: Frame) -> Answer {
+fn scripted_again(scripted: &Scripted, matching: &Matching, grant: Frame) -> Answer {
     let request = matching.agreement().request().clone();
     let seed = SessionSeed::new([request.session.0[0]; 32]);
     let key = Arc::clone(&scripted.key);
@@ -217,6 +219,11 @@ async fn an_index_that_is_bound_takes_no_other_bytes() {
     let (matching, first) = chunk(matching, 1);
     call.send(&first).await;
     answer(&mut call).await;
+    let grant = scripted.grant(1);
+    let Answer::Granted(twin) = scripted_again(&scripted, &matching, grant) else {
+        panic!("refused")
+    };
+    let (_, lost) = chunk(chunk(*twin, 1).0, 9);
     let (_, second) = chunk(matching, 1);
     let store = scripted.stage.place.home("holder").store().await.unwrap();
     let binding = ChunkBinding {
@@ -224,7 +231,8 @@ async fn an_index_that_is_bound_takes_no_other_bytes() {
         index: 1,
         element_type: "document",
         elements: 64,
-        digest: &[9; 32],
+        digest: &lost.digest(),
+        question: lost.bytes(),
     };
     let bound = store.bind_chunk(&binding, BUDGET, clock::now_ms()).await;
     assert!(matches!(bound.unwrap(), Bound::New { .. }));
@@ -236,7 +244,9 @@ async fn an_index_that_is_bound_takes_no_other_bytes() {
         status.message().contains("bound to other bytes"),
         "{status}"
     );
-    assert_eq!(charged(&scripted, 1), 64);
+    // What was bound before the crash was charged, and the record says so.
+    assert_eq!(charged(&scripted, 1), 128);
+    assert_eq!(scripted.stage.left(&scripted.serving), scripted.left - 128);
 }
 
 /// Chunks that were charged and not yet answered when the session ends stand in its record.

@@ -1,7 +1,8 @@
 //! Something breaks in the middle; the same command again goes on.
 
 use nix::sys::signal::Signal;
-use tallystick_protocol::frame::{Frame, Kind};
+use tallystick_agency::store::Store;
+use tallystick_tests::place::Serving;
 
 use crate::{
     HALF, Stage,
@@ -131,6 +132,15 @@ fn many_cuts_make_one_session() {
 /// it said before, to the byte, so that there is one closing and one record.
 #[test]
 fn a_closing_that_got_lost_is_given_again() {
+    let (stage, serving, proxy, line) = closing_lost();
+    proxy.mend();
+    let report = stage.start(&line).report();
+    assert_eq!(report["resumed"], true);
+    stage.all_is_well(&serving, &report, "hits.csv");
+}
+
+/// The sender has closed its record and the receiver does not know.
+fn closing_lost() -> (Stage, Serving, Proxy, String) {
     let stage = Stage::new();
     let serving = stage.place.serve("holder");
     let proxy = Proxy::new(serving.address);
@@ -149,11 +159,7 @@ fn a_closing_that_got_lost_is_given_again() {
     assert!(stage.records("holder", ".part").is_empty());
     assert_eq!(stage.records("asker", ".part").len(), 1);
     assert!(stage.records("asker", ".tally").is_empty());
-
-    proxy.mend();
-    let report = stage.start(&line).report();
-    assert_eq!(report["resumed"], true);
-    stage.all_is_well(&serving, &report, "hits.csv");
+    (stage, serving, proxy, line)
 }
 
 #[test]
@@ -185,33 +191,34 @@ fn a_run_that_is_interrupted_goes_on() {
     stage.all_is_well(&serving, &report, "hits.csv");
 }
 
-/// The sender crashed after it had closed its record and before its store knew. What then stands at
-/// the end of the record never left.
-#[test]
-fn a_crash_while_closing_is_made_good() {
-    let stage = Stage::new();
-    let serving = stage.place.serve("holder");
-    let proxy = Proxy::new(serving.address);
-    proxy.hold_when(half);
-    let running = stage.start(&stage.line(proxy.address, "hits.csv"));
-    proxy.stopped();
-    let session = stage.under_way();
-    drop((running, serving));
-    let records = stage.place.path("holder/records");
-    let (open, closed) = (
-        records.join(format!("{session}.part")),
-        records.join(format!("{session}.tally")),
-    );
-    let mut record = std::fs::read(&open).unwrap();
-    let closing = Frame::new(Kind::ReceiverClosing, b"{}").unwrap();
-    record.extend_from_slice(closing.bytes());
-    std::fs::write(&closed, record).unwrap();
-    std::fs::remove_file(open).unwrap();
+/// The node was killed between the renaming of its record and the commit: what the record says is
+/// signed, and nothing is signed a second time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_while_closing_is_made_good() {
+    let (stage, serving, proxy, line) = closing_lost();
+    drop(serving);
+    let record = stage.records("holder", ".tally").pop().unwrap();
+    let record = stage.place.path("holder/records").join(record);
+    let closed = std::fs::read(&record).unwrap();
+    let file = stage.place.path("holder/state.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    for statement in [
+        "UPDATE sessions SET status = 'open', closed_ms = NULL",
+        "DELETE FROM records",
+    ] {
+        let done = sqlx::query(statement).execute(&pool).await.unwrap();
+        assert_eq!(done.rows_affected(), 1);
+    }
+    pool.close().await;
 
     let serving = stage.place.serve("holder");
-    let report = stage
-        .start(&stage.line(serving.address, "hits.csv"))
-        .report();
-    assert_eq!(report["session"], session);
+    proxy.lead_to(serving.address);
+    proxy.mend();
+    let report = stage.start(&line).report();
     stage.all_is_well(&serving, &report, "hits.csv");
+    assert!(std::fs::read(&record).unwrap() == closed);
+    let store = stage.place.home("holder").store().await.unwrap();
+    let noted = store.last_record("asker").await.unwrap();
+    assert!(noted.is_some(), "the index knows it again");
 }

@@ -3,7 +3,7 @@
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{SqliteStore, bytes, damaged};
+use super::{SqliteStore, bytes, damaged, sessions::Tx};
 use crate::error::{AgencyError, Result};
 use crate::store::{Digest, NewRun, RecordEntry, Role, Run, SessionId};
 
@@ -39,7 +39,7 @@ impl SqliteStore {
         input_digest: &Digest,
     ) -> Result<Option<Run>> {
         let row = sqlx::query(
-            "SELECT session, sealed_seed, state, created_ms FROM runs WHERE peer = ? \
+            "SELECT session, peer, sealed_seed, state, created_ms FROM runs WHERE peer = ? \
              AND collection = ? AND input_digest = ? AND finished_ms IS NULL \
              ORDER BY created_ms DESC LIMIT 1",
         )
@@ -48,15 +48,19 @@ impl SqliteStore {
         .bind(&input_digest[..])
         .fetch_optional(&self.reader)
         .await?;
-        row.map(|row| {
-            Ok(Run {
-                session: bytes(&row, "session")?,
-                sealed_seed: row.try_get("sealed_seed")?,
-                state: row.try_get("state")?,
-                created_ms: row.try_get("created_ms")?,
-            })
-        })
-        .transpose()
+        row.as_ref().map(run).transpose()
+    }
+
+    pub(super) async fn get_open_runs(&self) -> Result<Vec<Run>> {
+        sqlx::query(
+            "SELECT session, peer, sealed_seed, state, created_ms FROM runs \
+             WHERE finished_ms IS NULL ORDER BY created_ms, session",
+        )
+        .fetch_all(&self.reader)
+        .await?
+        .iter()
+        .map(run)
+        .collect()
     }
 
     pub(super) async fn set_run_state(&self, session: &SessionId, state: &str) -> Result<()> {
@@ -103,30 +107,9 @@ impl SqliteStore {
         Ok(())
     }
 
-    pub(super) async fn put_record(&self, entry: &RecordEntry) -> Result<()> {
+    pub(super) async fn note_record(&self, entry: &RecordEntry) -> Result<()> {
         let mut tx = self.write().await?;
-        sqlx::query(
-            "INSERT INTO records (session, role, peer, path, digest, closed_ms) \
-             VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (session, role) DO NOTHING",
-        )
-        .bind(&entry.session[..])
-        .bind(entry.role.as_str())
-        .bind(&entry.peer)
-        .bind(&entry.path)
-        .bind(&entry.digest[..])
-        .bind(entry.closed_ms)
-        .execute(&mut *tx)
-        .await?;
-        let stored = sqlx::query("SELECT * FROM records WHERE session = ? AND role = ?")
-            .bind(&entry.session[..])
-            .bind(entry.role.as_str())
-            .fetch_one(&mut *tx)
-            .await?;
-        if record(&stored)? != *entry {
-            return Err(AgencyError::Bug(
-                "another record of this session is known".to_owned(),
-            ));
-        }
+        put_record(&mut tx, entry).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -167,6 +150,48 @@ impl SqliteStore {
             .map(record)
             .collect()
     }
+}
+
+fn run(row: &SqliteRow) -> Result<Run> {
+    Ok(Run {
+        session: bytes(row, "session")?,
+        peer: row.try_get("peer")?,
+        sealed_seed: row.try_get("sealed_seed")?,
+        state: row.try_get("state")?,
+        created_ms: row.try_get("created_ms")?,
+    })
+}
+
+/// Notes a record within a transaction.
+pub(super) async fn put_record(tx: &mut Tx, entry: &RecordEntry) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO records (session, role, peer, path, digest, closed_ms) \
+         VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (session, role) DO NOTHING",
+    )
+    .bind(&entry.session[..])
+    .bind(entry.role.as_str())
+    .bind(&entry.peer)
+    .bind(&entry.path)
+    .bind(&entry.digest[..])
+    .bind(entry.closed_ms)
+    .execute(&mut **tx)
+    .await?;
+    let stored = sqlx::query("SELECT * FROM records WHERE session = ? AND role = ?")
+        .bind(&entry.session[..])
+        .bind(entry.role.as_str())
+        .fetch_one(&mut **tx)
+        .await?;
+    // When it was noted may differ: a crash came between.
+    let same = RecordEntry {
+        closed_ms: entry.closed_ms,
+        ..record(&stored)?
+    };
+    if same != *entry {
+        return Err(AgencyError::Bug(
+            "another record of this session is known".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 fn record(row: &SqliteRow) -> Result<RecordEntry> {

@@ -9,6 +9,8 @@ mod peers;
 mod schema;
 mod sessions;
 
+use self::sessions::Entry;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -170,10 +172,15 @@ impl Store for SqliteStore {
         limits: &SessionLimits,
         now_ms: i64,
     ) -> Result<Admitted> {
-        self.admit(new, Some(limits), now_ms).await
+        self.admit(new, Entry::Open(limits), now_ms).await
     }
-    async fn refuse_session(&self, new: &NewSession, now_ms: i64) -> Result<Admitted> {
-        self.admit(new, None, now_ms).await
+    async fn refuse_session(
+        &self,
+        new: &NewSession,
+        record: &RecordEntry,
+        now_ms: i64,
+    ) -> Result<Admitted> {
+        self.admit(new, Entry::Refused(record), now_ms).await
     }
     async fn purge_refused(&self, now_ms: i64) -> Result<u64> {
         self.forget_refused(now_ms).await
@@ -188,9 +195,10 @@ impl Store for SqliteStore {
         &self,
         session: &SessionId,
         status: SessionStatus,
+        record: Option<&RecordEntry>,
         now_ms: i64,
     ) -> Result<()> {
-        self.end_session(session, status, now_ms).await
+        self.end_session(session, status, record, now_ms).await
     }
     async fn bind_chunk(
         &self,
@@ -202,9 +210,6 @@ impl Store for SqliteStore {
     }
     async fn chunk_answered(&self, session: &SessionId, index: u32, answer: Answer) -> Result<()> {
         self.note_answer(session, index, answer).await
-    }
-    async fn chunk(&self, session: &SessionId, index: u32) -> Result<Option<Chunk>> {
-        self.get_chunk(session, index).await
     }
     async fn chunks(&self, session: &SessionId) -> Result<Vec<Chunk>> {
         self.get_chunks(session).await
@@ -230,6 +235,9 @@ impl Store for SqliteStore {
     ) -> Result<Option<Run>> {
         self.get_open_run(peer, collection, input_digest).await
     }
+    async fn open_runs(&self) -> Result<Vec<Run>> {
+        self.get_open_runs().await
+    }
     async fn update_run(&self, session: &SessionId, state: &str) -> Result<()> {
         self.set_run_state(session, state).await
     }
@@ -240,7 +248,7 @@ impl Store for SqliteStore {
         self.end_run(session, now_ms).await
     }
     async fn add_record(&self, entry: &RecordEntry) -> Result<()> {
-        self.put_record(entry).await
+        self.note_record(entry).await
     }
     async fn record(&self, session: &SessionId, role: Role) -> Result<Option<RecordEntry>> {
         self.get_record(session, role).await

@@ -3,21 +3,30 @@
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
-use super::{SqliteStore, bytes, damaged, signed, unsigned};
+use super::{SqliteStore, book::put_record, bytes, damaged, signed, unsigned};
 use crate::error::{AgencyError, Result};
 use crate::store::{
-    Admitted, Answer, Bound, Chunk, ChunkBinding, Grant, NewSession, Session, SessionId,
-    SessionLimits, SessionStatus,
+    Admitted, Answer, Bound, Chunk, ChunkBinding, Grant, NewSession, RecordEntry, Session,
+    SessionId, SessionLimits, SessionStatus,
 };
 
-type Tx = Transaction<'static, Sqlite>;
+pub(super) type Tx = Transaction<'static, Sqlite>;
+
+/// How a new session begins.
+#[derive(Clone, Copy)]
+pub(super) enum Entry<'a> {
+    /// Granted, if there is room.
+    Open(&'a SessionLimits),
+    /// Refused, with the record of it.
+    Refused(&'a RecordEntry),
+}
 
 impl SqliteStore {
-    /// Admits with limits, or remembers a refusal without.
+    /// Admits within limits, or remembers a refusal.
     pub(super) async fn admit(
         &self,
         new: &NewSession,
-        limits: Option<&SessionLimits>,
+        entry: Entry<'_>,
         now_ms: i64,
     ) -> Result<Admitted> {
         let mut tx = self.write().await?;
@@ -27,7 +36,7 @@ impl SqliteStore {
         if new.expires_ms <= now_ms {
             return Ok(Admitted::Expired);
         }
-        if let Some(limits) = limits {
+        if let Entry::Open(limits) = entry {
             let row = sqlx::query(
                 "SELECT COUNT(*) AS total, COUNT(CASE WHEN peer = ? THEN 1 END) AS of_peer \
                  FROM sessions WHERE status = 'open' AND active_ms >= ?",
@@ -43,7 +52,13 @@ impl SqliteStore {
                 return Ok(Admitted::TooManyTotal);
             }
         }
-        insert_session(&mut tx, new, limits.is_some(), now_ms).await?;
+        match entry {
+            Entry::Open(_) => insert_session(&mut tx, new, true, now_ms).await?,
+            Entry::Refused(record) => {
+                insert_session(&mut tx, new, false, now_ms).await?;
+                put_record(&mut tx, record).await?;
+            }
+        }
         tx.commit().await?;
         Ok(Admitted::New)
     }
@@ -110,6 +125,7 @@ impl SqliteStore {
         &self,
         id: &SessionId,
         to: SessionStatus,
+        record: Option<&RecordEntry>,
         now_ms: i64,
     ) -> Result<()> {
         if to == SessionStatus::Open {
@@ -136,6 +152,13 @@ impl SqliteStore {
                 ));
             }
         }
+        if let Some(record) = record {
+            put_record(&mut tx, record).await?;
+        }
+        sqlx::query("DELETE FROM chunks WHERE session = ?")
+            .bind(&id[..])
+            .execute(&mut *tx)
+            .await?;
         tx.commit().await?;
         Ok(())
     }
@@ -182,14 +205,15 @@ impl SqliteStore {
         }
 
         sqlx::query(
-            "INSERT INTO chunks (session, chunk_index, element_type, elements, digest) \
-             VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO chunks (session, chunk_index, element_type, elements, digest, question) \
+             VALUES (?, ?, ?, ?, ?, ?)",
         )
         .bind(&new.session[..])
         .bind(i64::from(new.index))
         .bind(new.element_type)
         .bind(i64::from(new.elements))
         .bind(&new.digest[..])
+        .bind(new.question)
         .execute(&mut *tx)
         .await?;
         sqlx::query(
@@ -230,7 +254,7 @@ impl SqliteStore {
     ) -> Result<()> {
         let mut tx = self.write().await?;
         let done = sqlx::query(
-            "UPDATE chunks SET answer_offset = ?1, answer_len = ?2 \
+            "UPDATE chunks SET answer_offset = ?1, answer_len = ?2, question = NULL \
              WHERE session = ?3 AND chunk_index = ?4 AND (answer_offset IS NULL \
              OR (answer_offset = ?1 AND answer_len = ?2))",
         )
@@ -247,17 +271,6 @@ impl SqliteStore {
         }
         tx.commit().await?;
         Ok(())
-    }
-
-    pub(super) async fn get_chunk(&self, session: &SessionId, index: u32) -> Result<Option<Chunk>> {
-        sqlx::query("SELECT * FROM chunks WHERE session = ? AND chunk_index = ?")
-            .bind(&session[..])
-            .bind(i64::from(index))
-            .fetch_optional(&self.reader)
-            .await?
-            .as_ref()
-            .map(chunk)
-            .transpose()
     }
 
     pub(super) async fn get_chunks(&self, session: &SessionId) -> Result<Vec<Chunk>> {
@@ -416,5 +429,6 @@ fn chunk(row: &SqliteRow) -> Result<Chunk> {
             }),
             None => None,
         },
+        question: row.try_get("question")?,
     })
 }

@@ -74,38 +74,32 @@ async fn chunks_are_bound_once_and_charged_once() {
         "bug"
     );
 
-    // All of it survives a restart and the end of the session; an abort refunds nothing.
-    store
-        .close_session(&id, SessionStatus::Aborted, 5)
-        .await
-        .unwrap();
+    // All of it survives a restart. A question is kept until its answer is on disk.
     store.close().await;
     let store = open(&place.file).await;
-    let got = store
-        .bind_chunk(&binding(&id, 0, 60, &one), 0, 6)
-        .await
-        .unwrap();
-    assert_eq!(
-        got,
-        Bound::SameAgain {
-            answer: Some(answer)
-        }
-    );
-    let got = store
-        .bind_chunk(&binding(&id, 2, 1, &one), NO_BUDGET, 6)
-        .await
-        .unwrap();
-    assert_eq!(got, Bound::NotOpen);
+    let got = store.bind_chunk(&binding(&id, 0, 60, &one), 0, 6).await;
+    let again = Bound::SameAgain {
+        answer: Some(answer),
+    };
+    assert_eq!(got.unwrap(), again);
     let chunks = store.chunks(&id).await.unwrap();
+    let of = |i: usize| (chunks[i].index, chunks[i].digest, chunks[i].answer);
     assert_eq!(chunks.len(), 2);
-    assert_eq!(
-        store.chunk(&id, 0).await.unwrap().as_ref(),
-        Some(&chunks[0])
-    );
-    assert_eq!(
-        (chunks[1].index, chunks[1].digest, chunks[1].answer),
-        (1, two, None)
-    );
+    assert_eq!((of(0), of(1)), ((0, one, Some(answer)), (1, two, None)));
+    assert_eq!(chunks[0].question, None);
+    assert_eq!(chunks[1].question.as_deref(), Some(&b"question"[..]));
+
+    // The end of the session forgets its chunks; an abort refunds nothing.
+    store
+        .close_session(&id, SessionStatus::Aborted, None, 5)
+        .await
+        .unwrap();
+    assert!(store.chunks(&id).await.unwrap().is_empty());
+    for index in [0, 2] {
+        let late = binding(&id, index, 1, &one);
+        let got = store.bind_chunk(&late, NO_BUDGET, 6).await.unwrap();
+        assert_eq!(got, Bound::NotOpen);
+    }
     assert_eq!(store.charged("p", "c", 3, "document").await.unwrap(), 100);
 }
 
