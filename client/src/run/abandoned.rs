@@ -105,10 +105,11 @@ fn sign_off(dir: &Path, session: Hex<16>, asking: Asking) -> Result<Option<[u8; 
         record.discard()?;
         return Ok(None);
     };
-    let Answer::Granted(mut matching) = asking.answer(record.frame_at(*grant)?)? else {
+    let Answer::Granted(matching) = asking.answer(record.frame_at(*grant)?)? else {
         // A refusal closes a record by itself.
         return Ok(Some(record.close()?.digest));
     };
+    let mut matching = *matching;
     for pair in chunks.chunks(2) {
         let [
             (Kind::BlindedChunk, question),
@@ -119,7 +120,7 @@ fn sign_off(dir: &Path, session: Hex<16>, asking: Asking) -> Result<Option<[u8; 
             break;
         };
         let (question, answer) = (record.frame_at(*question)?, record.frame_at(*answer)?);
-        matching = Box::new(matching.replay(&question, &answer)?);
+        matching = matching.replay(&question, &answer)?;
     }
     let now = int(clock::now_ms())?.get();
     let closing = matching.close(Finish::Abort, None, now)?;

@@ -74,6 +74,13 @@ fn an_epoch_that_ends_ends_its_sessions() {
     assert_eq!(code, "epoch-over");
     assert!(message.contains("start a new session"), "{message}");
     assert!(!stage.place.path("hits.csv").exists());
+    // Each side's copy is closed, by itself, and says so.
+    assert!(stage.records("asker", ".part").is_empty());
+    let own = format!("asker/records/{session}.tally");
+    assert_eq!(stage.verify(&own)["records"][0]["status"], "aborted");
+    let shown = stage.place.json(&format!("tally audit show {own}"));
+    assert_eq!(shown["receiver_closing"]["status"], "aborted");
+    assert!(shown["sender_closing"].is_null());
     // The same command does that.
     let report = stage
         .start(&stage.line(serving.address, "hits.csv"))
