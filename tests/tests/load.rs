@@ -25,6 +25,8 @@ const SESSIONS: usize = 200;
 const AGENCIES: usize = 10;
 /// Rows of the tables that are asked; each agency has some of each.
 const ROWS: [usize; 4] = [10, 100, 400, 1500];
+/// The same for the measurement.
+const MEASURED_ROWS: [usize; 4] = [10, 100, 1000, 10_000];
 /// Rows of the collection.
 const LISTED: usize = 20_000;
 /// Of how many own rows one is on the list.
@@ -74,7 +76,7 @@ impl Asker {
     }
 }
 
-fn served() -> (Place, Serving, Vec<Asker>) {
+fn served(rows: [usize; 4]) -> (Place, Serving, Vec<Asker>) {
     let place = Place::new();
     place.init("holder");
     let list: String = (0..LISTED).map(|n| format!("W{n},UTO,{n}\n")).collect();
@@ -113,7 +115,7 @@ fn served() -> (Place, Serving, Vec<Asker>) {
         .collect();
     let serving = place.serve("holder");
     let askers = (0..SESSIONS).map(|n| {
-        let rows = ROWS[(n / AGENCIES) % ROWS.len()];
+        let rows = rows[(n / AGENCIES) % rows.len()];
         // Every table its own: the same one twice at once would be one session.
         let own = (0..rows).map(|row| match row % EVERY {
             0 => format!("W{},UTO\n", (n * 97 + row) % LISTED),
@@ -135,7 +137,11 @@ fn served() -> (Place, Serving, Vec<Asker>) {
 async fn two_hundred_sessions_at_once_on_one_node() {
     let seconds = std::env::var("TALLY_LOAD_SECONDS").ok();
     let lasts = Duration::from_secs(seconds.map_or(0, |seconds| seconds.parse().unwrap()));
-    let (place, serving, askers) = served();
+    let rows = match lasts.is_zero() {
+        true => ROWS,
+        false => MEASURED_ROWS,
+    };
+    let (place, serving, askers) = served(rows);
     let before = status_kib(serving.id(), "VmRSS");
     let started = Instant::now();
     let mut asking = JoinSet::new();
