@@ -114,6 +114,40 @@ pub enum TableError {
         /// Fields in the row.
         found: usize,
     },
+    /// A file in two or four bytes a character.
+    #[error(
+        "{}, line 1, column 1: the file is UTF-16 or UTF-32, not UTF-8; save the table as \"CSV \
+         UTF-8\", or convert it: iconv -f UTF-16 -t UTF-8",
+        .file.display()
+    )]
+    Utf16 {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A zero byte: no text has one. Often the end of a file whose disk was full or whose machine
+    /// went down.
+    #[error(
+        "{}, line {line}, column {column}: there is a zero byte; the file is damaged or not a text, \
+         so write it anew from its source",
+        .file.display()
+    )]
+    Nul {
+        /// The file.
+        file: PathBuf,
+        /// Line on which the row begins, from 1.
+        line: u64,
+        /// Number of the column, from 1.
+        column: usize,
+    },
+    /// Lines that end with CR alone: the whole file would be its header.
+    #[error(
+        "{}, line 1: the lines end with CR alone; save the table with LF or CRLF at the end of lines",
+        .file.display()
+    )]
+    LineEnds {
+        /// The file.
+        file: PathBuf,
+    },
     /// Quotes that RFC 4180 does not allow.
     #[error(
         "{}, line {line}, column {column}: {problem}; a field with a quote in it stands in quotes, \
@@ -175,8 +209,8 @@ pub enum TableError {
     },
     /// Two passes over the file read different bytes.
     #[error(
-        "{}: the file changed while it was read: nothing was written; let no program write to it and \
-         start again",
+        "{}: the file changed while it was read, so nothing was written; let no program write to \
+         it and start again",
         .file.display()
     )]
     Changed {
@@ -258,7 +292,11 @@ pub enum TableError {
         origin: String,
     },
     /// A mapping file that is not the TOML expected.
-    #[error("{}, line {line}: {problem}; see the sample of a mapping file", .file.display())]
+    #[error(
+        "{}, line {line}: {problem}; a mapping file has [[key]] with type = \"document\", number = \"COLUMN\", \
+         state = \"=UTO\", and [label] with columns = [\"COLUMN\"]",
+        .file.display()
+    )]
     MappingFile {
         /// The file.
         file: PathBuf,
@@ -304,6 +342,15 @@ pub enum TableError {
         /// The file.
         file: PathBuf,
     },
+    /// The output is the table that is read.
+    #[error(
+        "{}: is the table that is read, and was left as it is; choose another name for the output",
+        .file.display()
+    )]
+    OutputIsInput {
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 impl TableError {
@@ -316,7 +363,9 @@ impl TableError {
             Self::UnnamedColumn { .. } => "table-unnamed-column",
             Self::DuplicateColumn { .. } => "table-duplicate-column",
             Self::MissingColumn { .. } => "table-missing-column",
-            Self::NotUtf8 { .. } => "table-not-utf8",
+            Self::NotUtf8 { .. } | Self::Utf16 { .. } => "table-not-utf8",
+            Self::Nul { .. } => "table-zero-byte",
+            Self::LineEnds { .. } => "table-line-ends",
             Self::Ragged { .. } => "table-ragged-row",
             Self::Quote { .. } => "table-quote",
             Self::FieldTooLong { .. } => "table-field-too-long",
@@ -335,6 +384,7 @@ impl TableError {
             Self::LabelMalformed { .. } => "label-malformed",
             Self::OutputColumn { .. } => "output-column",
             Self::Exists { .. } => "output-exists",
+            Self::OutputIsInput { .. } => "output-is-input",
         }
     }
 }

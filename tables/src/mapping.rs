@@ -156,19 +156,24 @@ impl Mapping {
     /// # Errors
     /// As [`Mapping::from_file`], without `Io`.
     pub fn from_toml(text: &str, path: &Path) -> Result<Self, TableError> {
-        let file: MappingFile = toml::from_str(text).map_err(|e| {
-            let before = e.span().and_then(|span| text.get(..span.start));
-            TableError::MappingFile {
-                file: path.to_owned(),
-                line: before.map_or(1, |b| b.matches('\n').count() as u64 + 1),
-                problem: e.message().to_owned(),
-            }
+        let line = |at: usize| {
+            let before = text.get(..at);
+            before.map_or(1, |b| b.matches('\n').count() as u64 + 1)
+        };
+        let file: MappingFile = toml::from_str(text).map_err(|e| TableError::MappingFile {
+            file: path.to_owned(),
+            line: e.span().map_or(1, |span| line(span.start)),
+            problem: e.message().to_owned(),
         })?;
         let keys = file
             .key
             .into_iter()
             .enumerate()
-            .map(|(i, fields)| key_from(fields, &format!("{}, [[key]] {}", path.display(), i + 1)))
+            .map(|(i, fields)| {
+                let (path, line) = (path.display(), line(fields.span().start));
+                let origin = format!("{path}, line {line}, [[key]] {}", i + 1);
+                key_from(fields.into_inner(), &origin)
+            })
             .collect::<Result<_, _>>()?;
         let label = file.label.map(|l| l.columns).unwrap_or_default();
         let origin = path.display().to_string();
@@ -237,7 +242,7 @@ fn has_repeat<T: PartialEq>(items: &[T]) -> bool {
 #[serde(deny_unknown_fields)]
 struct MappingFile {
     #[serde(default)]
-    key: Vec<BTreeMap<String, String>>,
+    key: Vec<toml::Spanned<BTreeMap<String, String>>>,
     label: Option<LabelTable>,
 }
 

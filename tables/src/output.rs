@@ -12,6 +12,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::{ffi::OsStrExt, fs::MetadataExt};
 use std::path::{Path, PathBuf};
 
 use tallystick_protocol::identifiers::{IdentifierType, Rule};
@@ -89,11 +90,19 @@ pub struct MatchWriter {
 }
 
 impl MatchWriter {
+    /// Whether an output can have these columns: for a caller that would know before it asks.
+    ///
+    /// # Errors
+    /// `OutputColumn`.
+    pub fn check_columns(own: &Header, their_columns: &[String]) -> Result<(), TableError> {
+        columns(own, their_columns).map(drop)
+    }
+
     /// Writes to `path`. Without `force` an existing path is refused, now and again at the end;
     /// with it a regular file is replaced, never a directory, device or link.
     ///
     /// # Errors
-    /// `Exists`, `OutputColumn`, `Io`.
+    /// `OutputIsInput`, `Exists`, `OutputColumn`, `Io`.
     pub fn to_file(
         path: impl AsRef<Path>,
         force: bool,
@@ -102,16 +111,30 @@ impl MatchWriter {
     ) -> Result<Self, TableError> {
         let path = path.as_ref();
         let columns = columns(own, their_columns)?;
+        // Replacing the table by its own result would lose it.
+        if let (Ok(out), Ok(table)) = (fs::metadata(path), fs::metadata(own.file()))
+            && (out.dev(), out.ino()) == (table.dev(), table.ino())
+        {
+            return Err(TableError::OutputIsInput {
+                file: path.to_owned(),
+            });
+        }
         if let Ok(meta) = fs::symlink_metadata(path)
             && !(force && meta.is_file())
         {
             return Err(exists(path));
         }
+        // Such a name could not be given to a file at the end.
+        if path.as_os_str().as_bytes().ends_with(b"/") {
+            let source = io::Error::from(io::ErrorKind::IsADirectory);
+            return Err(io_error(path, "create the output", source));
+        }
         let temporary = tempfile::Builder::new()
             .prefix(".tally-")
             .suffix(".partial")
             .tempfile_in(directory(path))
-            .map_err(|e| io_error(path, "create the output", e))?;
+            // Without the temporary name, which nobody knows.
+            .map_err(|e| io_error(path, "create the output", e.kind().into()))?;
         let sink = Sink::File {
             temporary,
             path: path.to_owned(),

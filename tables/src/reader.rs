@@ -4,7 +4,8 @@
 //! closes (and so swallows rows), and keeps rows in buffers that cannot be wiped. A property
 //! compares this reader with it on well-formed input.
 //!
-//! Records end with LF or CRLF. Blank lines are skipped. A UTF-8 byte order mark is stripped.
+//! Records end with LF or CRLF. Blank lines are skipped. A UTF-8 byte order mark is stripped; UTF-16,
+//! UTF-32 and zero bytes are refused.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -101,6 +102,7 @@ pub(crate) struct RecordReader<R> {
     ends: Vec<usize>,
     started: bool,
     done: bool,
+    lone_cr: bool,
 }
 
 impl<R: Read> RecordReader<R> {
@@ -117,7 +119,13 @@ impl<R: Read> RecordReader<R> {
             ends: Vec::new(),
             started: false,
             done: false,
+            lone_cr: false,
         }
+    }
+
+    /// Whether a CR outside quotes was seen that no LF follows.
+    pub(crate) const fn lone_cr(&self) -> bool {
+        self.lone_cr
     }
 
     /// Bytes read from the file so far.
@@ -156,6 +164,13 @@ impl<R: Read> RecordReader<R> {
             .position(|end| !text.is_char_boundary(*end))
         {
             return Err(not_utf8(i + 1));
+        }
+        if let Some(at) = text.find('\0') {
+            return Err(TableError::Nul {
+                file: file.to_owned(),
+                line,
+                column: self.ends.partition_point(|end| *end <= at) + 1,
+            });
         }
         Ok(Some(Row {
             line,
@@ -201,6 +216,7 @@ impl<R: Read> RecordReader<R> {
             }
             let byte = self.buffer[self.at];
             self.at += 1;
+            self.lone_cr |= matches!(state, State::CarriageReturn { .. }) && byte != b'\n';
             if byte == b'\n' {
                 self.line += 1;
             }
@@ -382,10 +398,17 @@ impl<R: Read> RecordReader<R> {
             }
             self.filled += n;
         }
-        if self.buffer[..self.filled].starts_with(BOM) {
-            self.at = BOM.len();
+        match &self.buffer[..self.filled] {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, ..] | [_, 0, ..] => Err(TableError::Utf16 {
+                file: file.to_owned(),
+            }),
+            text => {
+                if text.starts_with(BOM) {
+                    self.at = BOM.len();
+                }
+                Ok(())
+            }
         }
-        Ok(())
     }
 }
 

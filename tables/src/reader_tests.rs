@@ -108,6 +108,38 @@ fn bytes_outside_utf8_are_placed() {
     }
 }
 
+#[test]
+fn zero_bytes_are_placed() {
+    for (bytes, want_line, want_column) in [
+        (&b"a,b\n1,\0\n"[..], 2, 2),
+        (b"a,b\n\x00x,2\n", 2, 1),
+        (b"ab\0,c\n", 1, 1),
+        (b"a,\"x\0\"\n", 1, 2),
+    ] {
+        match read(bytes).unwrap_err() {
+            TableError::Nul { line, column, .. } => {
+                assert_eq!((line, column), (want_line, want_column), "{bytes:?}");
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn wider_encodings_are_recognised() {
+    for bytes in [
+        &b"\xff\xfea\0"[..],
+        b"\xfe\xff\0a",
+        b"a\0,\0b\0",
+        b"\0a\0,",
+        b"\xff\xfe\0\0a\0\0\0",
+        b"\0\0\xfe\xff",
+    ] {
+        let e = read(bytes).unwrap_err();
+        assert!(matches!(e, TableError::Utf16 { .. }), "{bytes:?}: {e}");
+    }
+}
+
 /// An endless input: the reader must stop by itself.
 struct Endless(u8);
 

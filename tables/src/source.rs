@@ -122,6 +122,11 @@ impl Header {
         &self.names
     }
 
+    /// The file, as it was given.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// The line of the file the header stands on, from 1.
     pub const fn line(&self) -> u64 {
         self.line
@@ -161,7 +166,14 @@ impl Header {
             0 => String::new(),
             n => format!(" and {n} more"),
         };
-        format!("the header has: {}{more}", shown.join(", "))
+        let separator = match &self.names[..] {
+            // Names may hold these; a header of one column seldom does.
+            [only] if only.contains([';', '\t', '|']) => {
+                "the columns must be separated by commas; "
+            }
+            _ => "",
+        };
+        format!("{separator}the header has: {}{more}", shown.join(", "))
     }
 
     fn check(self) -> Result<Self, TableError> {
@@ -321,16 +333,22 @@ fn start(path: &Path) -> Result<(RecordReader<File>, Header), TableError> {
         });
     }
     let mut reader = RecordReader::new(File::open(path).map_err(open_error)?);
-    let Some(row) = reader.next(path)? else {
-        return Err(TableError::Empty {
+    let header = reader.next(path).map(|row| {
+        row.map(|row| Header {
+            file: path.to_owned(),
+            line: row.line(),
+            names: row.fields().map(str::to_owned).collect(),
+        })
+    });
+    // Whatever else a header of many lines looks like: too long, too many columns, repeated names.
+    if reader.lone_cr() {
+        return Err(TableError::LineEnds {
             file: path.to_owned(),
         });
-    };
-    let header = Header {
+    }
+    let header = header?.ok_or_else(|| TableError::Empty {
         file: path.to_owned(),
-        line: row.line(),
-        names: row.fields().map(str::to_owned).collect(),
-    };
+    })?;
     Ok((reader, header.check()?))
 }
 

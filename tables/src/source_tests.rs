@@ -125,6 +125,34 @@ fn header_names_must_be_there_and_differ() {
 }
 
 #[test]
+fn lines_that_end_with_cr_alone_are_no_header() {
+    for bytes in [
+        &b"a,b\r1,2\r3,4\r"[..],
+        b"a,a\r1,2",
+        b"a,\"b\"\r1,2\r",
+        b"a\r1\r",
+    ] {
+        assert_eq!(open_error(bytes).code(), "table-line-ends", "{bytes:?}");
+    }
+    // In quotes, and in a row, it is data.
+    let (_dir, path) = table(b"a,\"b\rc\"\n1,2\r3\n");
+    assert_eq!(pass(&Source::open(path).unwrap()).unwrap().rows, 1);
+}
+
+#[test]
+fn another_separator_is_hinted_at() {
+    for (bytes, hinted) in [
+        (&b"a;b\n"[..], true),
+        (b"a\tb\n", true),
+        (b"a;b,c\n", false),
+    ] {
+        let (_dir, path) = table(bytes);
+        let shown = Source::open(path).unwrap().header().index("x").unwrap_err();
+        assert_eq!(shown.to_string().contains("separated by commas"), hinted);
+    }
+}
+
+#[test]
 fn ragged_rows_end_the_pass() {
     for (bytes, found) in [
         (&b"a,b\n1,2\n\nL898902C3\n"[..], 1),
