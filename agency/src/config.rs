@@ -3,6 +3,8 @@
 //! The file is rendered from one template, `node.template.toml`. A test holds that what the
 //! template says equals the defaults here.
 
+mod explain;
+
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -197,9 +199,10 @@ impl NodeConfig {
             file: file.to_path_buf(),
             problem,
         };
-        // The parser's message shows line, key and, for an unknown key, the known ones.
-        let config: Self = toml::from_str(text).map_err(|e| fail(e.to_string()))?;
-        config.check().map_err(fail)?;
+        let config: Self = toml::from_str(text).map_err(|e| fail(explain::complaint(text, &e)))?;
+        config
+            .check()
+            .map_err(|problem| fail(explain::placed(text, problem)))?;
         Ok(config)
     }
 
@@ -348,7 +351,8 @@ impl NodeConfig {
         within(
             "policy.clock_skew_refuse_seconds",
             p.clock_skew_refuse_seconds,
-            1..=3600,
+            // The format's own rule (spec 4.3): what is granted beyond it is no session.
+            1..=30,
         )?;
         within(
             "policy.clock_skew_warn_seconds",
@@ -492,7 +496,19 @@ mod tests {
     fn refusals_name_key_and_allowed_values() {
         let e = refusal("name = \"a\"\nlissen_address = \"x\"");
         assert!(
-            e.contains("lissen_address") && e.contains("listen_address"),
+            e.contains("line 2: there is no key lissen_address; did you mean listen_address?"),
+            "{e}"
+        );
+        // A key that is like none, and a value that may be a secret.
+        let e = refusal("name = \"a\"\npassword = \"hunter2\"");
+        assert!(
+            e.contains("line 2: there is no key password; known here: name, state,"),
+            "{e}"
+        );
+        assert!(!e.contains("hunter2"), "{e}");
+        let e = refusal("name = \"a\"\n[log]\n\n[limitz]\nwindow_chunks = 1");
+        assert!(
+            e.contains("line 4: there is no key limitz; did you mean limits?"),
             "{e}"
         );
         let e = refusal("name = \"a\"\n[limits]\nchunk_elements = 70000");

@@ -85,7 +85,7 @@ pub enum AgencyError {
     },
     /// No passphrase could be had.
     #[error(
-        "no passphrase: give --passphrase-file FILE, set TALLY_PASSPHRASE_FILE or TALLY_PASSPHRASE, \
+        "no passphrase; give --passphrase-file FILE, set TALLY_PASSPHRASE_FILE or TALLY_PASSPHRASE, \
          set passphrase_file in node.toml, or start from a terminal"
     )]
     NoPassphrase,
@@ -114,7 +114,8 @@ pub enum AgencyError {
     Tls(#[from] TlsRefusal),
     /// The peer refused our certificate.
     #[error(
-        "the peer refused our certificate ({0}); it may lack our current manifest, or have revoked us"
+        "the peer refused our certificate ({0}); see `tallyd check`; the peer may lack our current \
+         manifest, or have revoked us"
     )]
     RefusedByPeer(String),
     /// The protocol's own rules say no.

@@ -1,8 +1,13 @@
 //! How the programs end: one exit code for each kind of end, and one form for errors on stderr.
 
-use std::{fmt, io::Write, process::ExitCode};
+use std::{
+    fmt,
+    io::{ErrorKind, Write},
+    process::ExitCode,
+};
 
 use serde::Serialize;
+use tallystick_tables::TableError;
 
 use crate::error::{AgencyError, Kind};
 
@@ -152,12 +157,16 @@ impl From<AgencyError> for Failure {
 fn advice(error: &AgencyError) -> &'static str {
     match error {
         AgencyError::Io { source, .. } => match source.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                 "make room on the disk and run the command again"
             }
-            std::io::ErrorKind::NotFound => "check the path",
+            ErrorKind::NotFound => "check the path",
+            ErrorKind::InvalidData => "save it as UTF-8 text",
             _ => "check that the path is right, and who may read and write it",
         },
+        AgencyError::Table(TableError::Io { action, source, .. }) => {
+            table_advice(action.ends_with("the output"), source.kind())
+        }
         AgencyError::Table(_) => "check the file; nothing was written",
         AgencyError::NoSecret(_) => "restore keys/ from a backup, or start a new epoch",
         AgencyError::Config { .. } => "mend the file and try again",
@@ -171,6 +180,26 @@ fn advice(error: &AgencyError) -> &'static str {
             Kind::Verification => "do not use it; ask whoever gave it to you",
             Kind::Bug => "this is a fault of the program: please report it",
         },
+    }
+}
+
+/// What to do about a table that cannot be read, or an output that cannot be written.
+fn table_advice(output: bool, kind: ErrorKind) -> &'static str {
+    match (output, kind) {
+        (_, ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+            "make room on the disk and run the command again"
+        }
+        (true, ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            "make the folder, or choose another name; no output was written"
+        }
+        (true, ErrorKind::IsADirectory) => "name a file; no output was written",
+        (true, _) => "choose a folder that this user may write to; no output was written",
+        (false, ErrorKind::NotFound) => "check the path; nothing was written",
+        (false, ErrorKind::PermissionDenied) => {
+            "let this user read the file, or choose another; nothing was written"
+        }
+        (false, ErrorKind::InvalidData) => "save it as UTF-8 text; nothing was written",
+        (false, _) => "check the file; nothing was written",
     }
 }
 

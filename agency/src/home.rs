@@ -27,6 +27,7 @@ use crate::fs::{
 };
 use crate::keys::{Passphrase, PassphraseInputs, PassphraseSource};
 use crate::keystore::{DEV_CA_KEY, KeyStore, LOG_KEY, SIGNING_KEY, TLS_KEY};
+use crate::report::moment;
 use crate::store::{SqliteStore, Store};
 use crate::tls::{self, TlsIdentity};
 
@@ -220,6 +221,25 @@ impl Home {
         }
         let chain = tls::read_certificates(&file)?;
         TlsIdentity::new(chain, self.tls_key()?)
+    }
+
+    /// [`Self::tls_identity`], refused when its time is over: every peer would refuse it, with less
+    /// to say about what to do.
+    pub fn current_tls_identity(&self, now_ms: i64) -> Result<TlsIdentity> {
+        let identity = self.tls_identity()?;
+        let ends = tls::certificate_expires_ms(identity.leaf())?;
+        if ends > now_ms {
+            return Ok(identity);
+        }
+        Err(AgencyError::Certificate {
+            what: self.certificate_file().display().to_string(),
+            problem: format!(
+                "ended on {}; have {} signed again, replace it, and give peers a new manifest \
+                 (`tallyd peer export`)",
+                moment(ends),
+                self.request_file().display()
+            ),
+        })
     }
 
     /// The TLS private key, PKCS #8 DER. Wiped on drop.

@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{AgencyError, Result};
-use crate::fs::read_text;
 
 const MASTER_FORMAT: &str = "tallystick-master/1";
 const MASTER_AAD: &[u8] = b"tallystick/master-key/v1";
@@ -56,11 +55,19 @@ impl Passphrase {
         use std::os::unix::fs::PermissionsExt;
         if std::fs::metadata(file).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o007 != 0)
         {
-            tracing::warn!(file = %file.display(), "everybody on this machine can reach the passphrase file");
+            tracing::warn!(
+                file = %file.display(),
+                "everybody on this machine can reach the passphrase file; mend it with chmod 600"
+            );
         }
-        let text = Zeroizing::new(read_text(file)?);
-        Self::new(text.lines().next().unwrap_or(""))
-            .map_err(|_| AgencyError::Usage(format!("{}: the first line is empty", file.display())))
+        let text = std::fs::read_to_string(file).map(Zeroizing::new);
+        let text = text.map_err(AgencyError::io("read the passphrase file", file))?;
+        Self::new(text.lines().next().unwrap_or("")).map_err(|_| {
+            AgencyError::Usage(format!(
+                "the first line of the passphrase file {} is empty; write the passphrase there",
+                file.display()
+            ))
+        })
     }
 
     /// A second copy, made on purpose: there is no `Clone`.

@@ -166,18 +166,51 @@ pub fn peer_agency(connection: &CommonState, pins: &dyn PeerPins) -> Result<Stri
 /// In TLS 1.3 the client is done before the server has looked at its certificate, so the peer's
 /// refusal may come with the first read after the handshake: pass those errors here too.
 pub fn classify(error: &(dyn StdError + 'static)) -> AgencyError {
+    match find_tls(error) {
+        Some(tls) => classify_tls(tls),
+        None => AgencyError::Network(error.to_string()),
+    }
+}
+
+/// Why the other side is no node at all, by an error of a handshake; `None` if it may be one.
+pub fn stranger(error: &(dyn StdError + 'static)) -> Option<Stranger> {
+    use AlertDescription as A;
+    match find_tls(error)? {
+        rustls::Error::PeerIncompatible(_)
+        | rustls::Error::AlertReceived(A::ProtocolVersion | A::HandshakeFailure) => {
+            Some(Stranger::OtherTls)
+        }
+        rustls::Error::InvalidMessage(_)
+        | rustls::Error::InappropriateMessage { .. }
+        | rustls::Error::InappropriateHandshakeMessage { .. }
+        | rustls::Error::PeerMisbehaved(_) => Some(Stranger::NoTls),
+        _ => None,
+    }
+}
+
+/// What answers where a node was expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stranger {
+    /// It speaks another version of TLS, or none of our key exchanges.
+    OtherTls,
+    /// It does not speak TLS.
+    NoTls,
+}
+
+/// The error of rustls inside an error, if there is one.
+fn find_tls<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
     let mut current = Some(error);
     while let Some(e) = current {
+        if let Some(tls) = e.downcast_ref::<rustls::Error>() {
+            return Some(tls);
+        }
         let inner = e
             .downcast_ref::<std::io::Error>()
             .and_then(|io| io.get_ref())
             .map(|inner| inner as &(dyn StdError + 'static));
-        if let Some(tls) = e.downcast_ref::<rustls::Error>() {
-            return classify_tls(tls);
-        }
         current = inner.or_else(|| e.source());
     }
-    AgencyError::Network(error.to_string())
+    None
 }
 
 fn classify_tls(error: &rustls::Error) -> AgencyError {

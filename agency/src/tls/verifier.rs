@@ -145,7 +145,10 @@ impl PinVerifier {
                 webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. } => {
                     TlsRefusal::ExpiredCertificate
                 }
-                webpki::Error::UnknownIssuer => TlsRefusal::WrongCa,
+                // The second is an authority of the same name with another key.
+                webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey => {
+                    TlsRefusal::WrongCa
+                }
                 _ => TlsRefusal::UnknownCertificate,
             })
     }
