@@ -14,10 +14,10 @@ use std::{
 use hyper_util::rt::TokioIo;
 use tallystick_agency::{
     AgencyError, clock,
-    exit::{Failure, Outcome},
+    exit::{Exit, Failure, Outcome},
     home::Home,
     store::{Peer, Store},
-    tls::{self, PinSet},
+    tls::{self, PinSet, Stranger, TlsRefusal},
 };
 use tallystick_wire::{MAX_MESSAGE_BYTES, exchange_client::ExchangeClient};
 use tokio::{
@@ -104,7 +104,7 @@ pub(crate) async fn connect(
     })?;
     if peer.revoked_ms.is_some() {
         return Err(Failure::new(
-            tallystick_agency::exit::Exit::Refused,
+            Exit::Refused,
             "revoked",
             format!("{} is revoked in this home", peer.name),
             "add its manifest again with --reinstate if that is meant to end",
@@ -112,7 +112,7 @@ pub(crate) async fn connect(
     }
     if peer.expires_ms <= clock::now_ms() {
         return Err(Failure::new(
-            tallystick_agency::exit::Exit::Refused,
+            Exit::Refused,
             "expired-pin",
             format!("the manifest of {} has expired", peer.name),
             "ask it for a new one (`tallyd peer export`) and add that",
@@ -127,7 +127,8 @@ pub(crate) async fn connect(
     })?;
     let pins = Arc::new(PinSet::new());
     pins.refresh(store).await?;
-    let config = tls::client_config(&home.tls_identity()?, pins, &peer.name)?;
+    let identity = home.current_tls_identity(clock::now_ms())?;
+    let config = tls::client_config(&identity, pins, &peer.name)?;
     let connector = TlsConnector::from(Arc::new(config));
     let traffic = Arc::new(Traffic::default());
     let trouble = Trouble::default();
@@ -155,32 +156,7 @@ pub(crate) async fn connect(
         });
         endpoint.connect_with_connector(connector).await
     };
-    let channel = client.map_err(|error| -> Failure {
-        match tls::classify(&error) {
-            AgencyError::Network(_) => Failure::new(
-                tallystick_agency::exit::Exit::Network,
-                "network",
-                format!(
-                    "cannot reach {} at {address}: {}",
-                    peer.name,
-                    root_cause(&error)
-                ),
-                "check that its node runs (`tallyd serve`) and that the address is right",
-            ),
-            // Whoever answers there is not who was pinned: by mistake, or on purpose.
-            AgencyError::Tls(refusal) => Failure::new(
-                tallystick_agency::exit::Exit::Refused,
-                refusal.code(),
-                format!(
-                    "the server at {address} does not show the pinned certificate of {} ({refusal})",
-                    peer.name
-                ),
-                "check the address; if it is right, speak to the peer by telephone before you add \
-                 another manifest: somebody may stand in between",
-            ),
-            other => other.into(),
-        }
-    })?;
+    let channel = client.map_err(|error| no_connection(&peer.name, address, &error))?;
     let client = ExchangeClient::new(channel)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -192,12 +168,59 @@ pub(crate) async fn connect(
     })
 }
 
+/// Why there is no connection to `peer`.
+fn no_connection(peer: &str, address: &str, error: &tonic::transport::Error) -> Failure {
+    let network = |code, what, next| Failure::new(Exit::Network, code, what, next);
+    match (tls::classify(error), tls::stranger(error)) {
+        (AgencyError::Network(_), Some(Stranger::OtherTls)) => network(
+            "tls-version",
+            format!("what answers at {address} does not speak TLS 1.3 as {peer} must"),
+            "check the address; if it is right, ask the peer what stands in between (a proxy?), or \
+             which version it runs; nothing was charged",
+        ),
+        (AgencyError::Network(_), Some(Stranger::NoTls)) => network(
+            "not-a-node",
+            format!("what answers at {address} is no node: it does not speak TLS"),
+            "check address and port, and ask the peer; nothing was charged",
+        ),
+        (AgencyError::Network(_), None) => network(
+            "network",
+            format!("cannot reach {peer} at {address}: {}", root_cause(error)),
+            "check that its node runs (`tallyd serve`) and that the address is right",
+        ),
+        // Whoever answers there is not who was pinned: by mistake, or on purpose.
+        (AgencyError::Tls(refusal), _) => Failure::new(
+            Exit::Refused,
+            refusal.code(),
+            format!(
+                "the server at {address} does not show the pinned certificate of {peer} ({refusal})"
+            ),
+            match refusal {
+                TlsRefusal::ExpiredCertificate => {
+                    "tell the peer's operator; look at this machine's clock, too"
+                }
+                _ => {
+                    "check the address; if it is right, speak to the peer by telephone before you \
+                     add another manifest: somebody may stand in between"
+                }
+            },
+        ),
+        (other, _) => other.into(),
+    }
+}
+
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
-    cause.to_string()
+    match cause.to_string() {
+        // The words of the timer.
+        text if text == "deadline has elapsed" => {
+            format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())
+        }
+        text => text,
+    }
 }
 
 /// A TLS stream that keeps why it failed.

@@ -25,7 +25,9 @@ pub(crate) fn from_status(status: &Status, what_was_charged: &str) -> Failure {
     } else {
         "network"
     };
-    let text = if text.parse::<Line>().is_ok() {
+    let text = if text == "http2 error" {
+        "what it says is no HTTP/2; it may be no node at all"
+    } else if text.parse::<Line>().is_ok() {
         text
     } else {
         "it gave no reason"
@@ -61,6 +63,19 @@ pub(crate) fn from_status(status: &Status, what_was_charged: &str) -> Failure {
         charged => format!("the peer ended it: {text} ({charged})"),
     };
     Failure::new(exit, code, what, next)
+}
+
+/// A failure of the own side while a session is under way: what it means for the charge.
+pub(crate) fn under_way(failure: Failure) -> Failure {
+    if failure.code != "table-changed" {
+        return failure;
+    }
+    Failure {
+        next:
+            "what was sent by then stays charged; let no program write to the file, and start again"
+                .to_owned(),
+        ..failure
+    }
 }
 
 /// A fault of this program.

@@ -105,6 +105,13 @@ impl Plan {
         }
         let digest = rows.finish().map_err(AgencyError::from)?;
         progress.finish();
+        if tally.rows == 0 {
+            return Err(Failure::usage(
+                "no-keys",
+                format!("{}: there is no row below the header", input.display()),
+                "check the file; nothing was asked",
+            ));
+        }
         if tally.keys == 0 {
             return Err(Failure::usage(
                 "no-keys",

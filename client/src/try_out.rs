@@ -129,6 +129,10 @@ pub fn run(options: TryOptions) -> Outcome<Tried> {
     let started = Instant::now();
     let mut seconds = Vec::new();
     let dir = folder(options.dir.clone())?;
+    if options.dir.is_none() && !options.quiet {
+        // Said before anything can fail or be interrupted.
+        eprintln!("everything is kept in {}", dir.display());
+    }
     let (ours, theirs) = tables(&options, &dir)?;
     let out = options
         .out

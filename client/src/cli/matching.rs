@@ -14,7 +14,7 @@ use tallystick_protocol::statements::{Charge, Line, Name, SessionClass};
 use super::{Context, PROGRAM, block_on, tables::KeyArgs};
 use crate::{
     error::bug,
-    run::{self, Grounds, MatchOptions, MatchReport, SharedBuffer, Sink},
+    run::{self, Grounds, MatchOptions, MatchReport, STDOUT, SharedBuffer, Sink},
 };
 
 /// What to ask, of whom, on which grounds.
@@ -306,9 +306,9 @@ pub(crate) fn run(context: &Context, args: &MatchArgs) -> Outcome<Exit> {
     };
     let done = block_on(run::run(&home, options)).map_err(|failure| match args.out {
         // Standard output is gone (`| head`), full, or a device that takes nothing.
-        None if failure.code == "table-io" => Failure {
-            next: "if the session was closed, the same command with --out FILE writes the result \
-                   without asking, or charging, again"
+        None if failure.code == "table-io" && failure.what.starts_with(STDOUT) => Failure {
+            next: "the session is over and charged; the same command with --out FILE writes the \
+                   result without asking, or charging, again"
                 .to_owned(),
             ..failure
         },

@@ -97,12 +97,21 @@ fn dispatch(cli: &Cli) -> Outcome<Exit> {
         Command::Datagen(args) => make_data(context, args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), PROGRAM, &mut script);
+            clap_complete::generate(*shell, &mut shown(&Cli::command()), PROGRAM, &mut script);
             report::write_stdout(&script)?;
             Ok(Exit::Done)
         }
         Command::TrySender(args) => trial::send(context, args),
     }
+}
+
+/// A command without its hidden parts: the generator of completions shows them all.
+fn shown(command: &clap::Command) -> clap::Command {
+    let parts = command.get_subcommands().filter(|part| !part.is_hide_set());
+    clap::Command::new(PROGRAM)
+        .version(VERSION.as_str())
+        .args(command.get_arguments().cloned())
+        .subcommands(parts.cloned())
 }
 
 /// A table of names and values, as text.

@@ -46,17 +46,18 @@ use tallystick_protocol::{
 };
 use tallystick_tables::MatchWriter;
 
+pub(crate) use self::options::STDOUT;
 pub use self::options::{Grounds, MatchOptions, MatchReport, SharedBuffer, Sink};
 use self::{
     flights::Flights,
-    output::LabelOpener,
+    output::{LabelOpener, label_columns},
     pipeline::Pipeline,
     request::{ClosingTimes, Stage, Taken},
 };
 use crate::{
     collections::catalogue,
     connect::{Connected, connect},
-    error::bug,
+    error::{bug, under_way},
     input::Plan,
     progress::Progress,
     snapshots::{self, CachedSnapshot, blocking},
@@ -135,6 +136,9 @@ impl Runner<'_> {
         )
         .await?;
         let snapshot = self.offered(&plan, &mut connected).await?;
+        // An output that cannot be is refused before anything is charged.
+        MatchWriter::check_columns(plan.source.header(), &label_columns(&snapshot))
+            .map_err(AgencyError::from)?;
         let resumed = taken.is_some();
         let taken = match taken {
             Some(taken) => taken,
@@ -151,7 +155,7 @@ impl Runner<'_> {
                 if failure.exit == Exit::PeerFault {
                     return Err(self.set_aside(&session, failure).await?);
                 }
-                return Err(failure);
+                return Err(under_way(failure));
             }
         };
         self.conclude(plan, session, snapshot, settled, resumed)
@@ -243,7 +247,7 @@ impl Runner<'_> {
                     Sink::Stdout => Box::new(std::io::stdout()),
                     Sink::Memory(buffer) => Box::new(buffer.clone()),
                 };
-                MatchWriter::to_stream(stream, "standard output", header, their_columns)
+                MatchWriter::to_stream(stream, STDOUT, header, their_columns)
             }
         };
         Ok(writer.map_err(AgencyError::from)?)
@@ -453,11 +457,7 @@ impl Runner<'_> {
         resumed: bool,
     ) -> Outcome<MatchReport> {
         let preamble = snapshot.verified().preamble().clone();
-        let columns: Vec<String> = preamble
-            .label_columns
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let columns = label_columns(&snapshot);
         let writer = self.writer(&plan, &columns)?;
         let context = LabelContext::new(&self.options.collection, settled.grant_epoch);
         let labels = LabelOpener::new(Arc::clone(&snapshot), context, columns.len());
@@ -515,7 +515,7 @@ impl Runner<'_> {
             return Err(Failure::new(
                 Exit::Refused,
                 "clock-skew",
-                format!("the peer's clock differs by {} s", skew / 1000),
+                format!("the peer's clock differs from ours by {} s", skew / 1000),
                 "set the clocks (NTP) on both sides; nothing was charged",
             ));
         }

@@ -33,6 +33,9 @@ pub struct MatchOptions {
     pub quiet: bool,
 }
 
+/// What standard output is called in errors.
+pub(crate) const STDOUT: &str = "standard output";
+
 /// Where matches go that go to no file.
 #[derive(Debug, Clone)]
 pub enum Sink {

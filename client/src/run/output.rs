@@ -12,6 +12,12 @@ use crate::{
     snapshots::CachedSnapshot,
 };
 
+/// Names of the columns that a hit hands over.
+pub(super) fn label_columns(snapshot: &CachedSnapshot) -> Vec<String> {
+    let columns = &snapshot.verified().preamble().label_columns;
+    columns.iter().map(ToString::to_string).collect()
+}
+
 /// Opens labels where they lie.
 pub(super) struct LabelOpener {
     snapshot: Arc<CachedSnapshot>,

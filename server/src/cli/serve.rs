@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr};
 
 use tallystick_agency::{
+    clock::now_ms,
     config::{FILE_NAME, LogConfig, NodeConfig},
     exit::{Exit, Failure, Outcome},
     logging::init_tracing,
@@ -21,6 +22,7 @@ pub(super) fn run(context: &Context) -> Outcome<()> {
     let filter = if context.quiet { "warn" } else { &log.filter };
     init_tracing(log.format, filter)?;
     let home = context.open_home()?;
+    home.current_tls_identity(now_ms())?;
 
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;
