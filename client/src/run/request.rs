@@ -30,6 +30,7 @@ use tallystick_protocol::{
         SessionClass,
     },
 };
+use tallystick_tables::KeySpec;
 use zeroize::Zeroizing;
 
 use super::Runner;
@@ -38,6 +39,12 @@ use crate::{error::bug, input::Plan};
 /// Name of the secret that inputs are digested under: a digest without it would let whoever copies
 /// the database try identifiers against it.
 const INPUT_SECRET: &str = "run-input";
+
+/// A key as a run is known by it: no two keys have one text. What `--key` shows will not do, since a
+/// mapping file may name columns with commas in them.
+fn as_read(key: &KeySpec) -> String {
+    format!("{key:?}")
+}
 
 /// What a run's seed is sealed as: each row its own, so that rows cannot be swapped.
 fn sealed_as(session: &Hex<16>) -> String {
@@ -122,7 +129,7 @@ impl Runner<'_> {
     fn input_digest(&self, plan: &Plan) -> Outcome<[u8; 32]> {
         let mut input = Zeroizing::new(plan.digest.sha256.to_vec());
         for key in self.options.mapping.keys() {
-            input.extend_from_slice(key.to_string().as_bytes());
+            input.extend_from_slice(as_read(key).as_bytes());
             input.push(0);
         }
         let grounds = &self.options.grounds;
@@ -393,5 +400,33 @@ impl Runner<'_> {
             tallystick_agency::fs::atomic_write(&path, &sealed, tallystick_agency::fs::OWNER_FILE)?;
         }
         Ok((legal, persons))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tallystick_tables::Mapping;
+
+    use super::*;
+
+    #[test]
+    fn keys_that_are_shown_alike_make_two_runs() {
+        let [one, other] = [("a,b", "c"), ("a", "b,c")].map(|(number, state)| {
+            let text = format!(
+                "[[key]]\ntype = \"document\"\nnumber = \"{number}\"\nstate = \"{state}\"\n"
+            );
+            let mapping = Mapping::from_toml(&text, Path::new("a.mapping.toml"));
+            mapping.map(|mapping| mapping.keys()[0].clone()).ok()
+        });
+        let texts = |key: &Option<KeySpec>| key.as_ref().map(|key| (key.to_string(), as_read(key)));
+        let (one, other) = (texts(&one), texts(&other));
+        assert!(one.is_some());
+        assert_eq!(
+            one.as_ref().map(|(shown, _)| shown),
+            other.as_ref().map(|(shown, _)| shown)
+        );
+        assert_ne!(one, other);
     }
 }
