@@ -415,3 +415,39 @@ fn errors_of_streams_are_sorted() {
         );
     }
 }
+
+/// The verifier is given what a stranger sends: nothing of it panics, and the true bytes alone pass.
+#[tokio::test]
+async fn every_changed_byte_of_a_certificate_is_refused() {
+    use rustls::{pki_types::UnixTime, server::danger::ClientCertVerifier};
+    let (one, two) = pair().await;
+    let algorithms = provider().signature_verification_algorithms;
+    let verifier = PinVerifier::new(one.pins.clone(), algorithms, None);
+    let passes = |der: Vec<u8>, beside: &[CertificateDer<'_>]| {
+        let leaf = CertificateDer::from(der);
+        // What is printed and pinned of it is parsed elsewhere.
+        let _ = (spki_sha256(&leaf), certificate_expires_ms(&leaf));
+        let verified = verifier.verify_client_cert(&leaf, beside, UnixTime::now());
+        verified.is_ok()
+    };
+    let leaf = two.home.tls_identity().unwrap().leaf().to_vec();
+    assert!(passes(leaf.clone(), &[]));
+    for at in 0..leaf.len() {
+        for change in [0x01, 0x80, 0xff] {
+            let mut changed = leaf.clone();
+            changed[at] ^= change;
+            assert!(!passes(changed, &[]), "byte {at}, {change:#x}");
+        }
+        assert!(!passes(leaf[..at].to_vec(), &[]), "cut at {at}");
+        if at > 0 {
+            assert!(
+                !passes([&leaf[..at], &leaf[..]].concat(), &[]),
+                "doubled to {at}"
+            );
+        }
+    }
+    assert!(!passes([&leaf[..], &[0]].concat(), &[]));
+    // Garbage beside a good certificate changes nothing.
+    let garbage = CertificateDer::from(leaf[7..].to_vec());
+    assert!(passes(leaf.clone(), &[garbage]));
+}
