@@ -6,6 +6,8 @@
 //! place     a temporary folder: homes, tables, running commands, nodes that serve
 //! wire      frames over real TLS without a client's good manners
 //! oracle    matching in a few plain lines
+//! fuzzed    every parser of foreign bytes, and both roles, over any input; also the fuzz targets
+//! fuzzed_home  the same for what needs a home
 //! outside   what is not the toolchain: libraries put before the system's, and skipping without them
 //! ```
 //!
@@ -13,6 +15,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+pub mod fuzzed;
+pub mod fuzzed_home;
 pub mod oracle;
 pub mod outside;
 pub mod place;

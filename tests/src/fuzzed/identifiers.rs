@@ -1,0 +1,138 @@
+//! Canonical elements: two keys meet if and only if the documented folding makes them equal.
+
+use tallystick_protocol::identifiers::{IdentifierType, Normalised, normalise};
+use unicode_normalization::UnicodeNormalization;
+
+use super::input::Input;
+
+/// What the profile's text says, in a few plain lines: issuer and value; `None` where there is no
+/// key, an error where it is refused.
+fn folded(ty: IdentifierType, parts: &[&str]) -> Result<Option<(String, String)>, ()> {
+    let (issuer, value) = match ty {
+        IdentifierType::Document => match document(parts[0], parts[1])? {
+            Some(folded) => folded,
+            None => return Ok(None),
+        },
+        IdentifierType::Text => {
+            let upper: String = parts[0]
+                .nfkc()
+                .collect::<String>()
+                .chars()
+                .flat_map(char::to_uppercase)
+                .collect();
+            let upper: String = upper.nfkc().collect();
+            (
+                String::new(),
+                upper.split_whitespace().collect::<Vec<_>>().join(" "),
+            )
+        }
+        IdentifierType::Bytes => (String::new(), parts[0].to_owned()),
+    };
+    match value.len() {
+        0 => Ok(None),
+        1..=1024 => Ok(Some((issuer, value))),
+        _ => Err(()),
+    }
+}
+
+const REMOVED: [char; 8] = [
+    '<', '\u{2d}', '\u{ad}', '\u{2010}', '\u{2012}', '\u{2013}', '\u{2014}', '\u{2212}',
+];
+
+fn document(number: &str, state: &str) -> Result<Option<(String, String)>, ()> {
+    let kept = |c: &char| !c.is_whitespace() && !REMOVED.contains(c);
+    let number: String = number.nfkc().filter(kept).collect();
+    if number.is_empty() {
+        return Ok(None);
+    }
+    let number = number.to_ascii_uppercase();
+    let state: String = state.trim().nfkc().collect::<String>().to_ascii_uppercase();
+    let state = match state.trim_end_matches('<') {
+        "D" => "DEU",
+        other => other,
+    };
+    let good = number.len() <= 30
+        && number
+            .bytes()
+            .all(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
+        && state.len() == 3
+        && state.bytes().all(|b| b.is_ascii_uppercase());
+    good.then(|| Some((state.to_owned(), number))).ok_or(())
+}
+
+fn encoded(ty: IdentifierType, issuer: &str, value: &str) -> Vec<u8> {
+    let ty = ty.name();
+    let mut bytes = vec![1, ty.len() as u8];
+    bytes.extend_from_slice(ty.as_bytes());
+    bytes.push(issuer.len() as u8);
+    bytes.extend_from_slice(issuer.as_bytes());
+    bytes.extend_from_slice(&(value.len() as u16).to_be_bytes());
+    bytes.extend_from_slice(value.as_bytes());
+    bytes
+}
+
+fn one(ty: IdentifierType, parts: &[&str]) -> Option<Normalised> {
+    let (ours, plain) = (normalise(ty, parts), folded(ty, parts));
+    match (ours, plain) {
+        (Ok(Some(normalised)), Ok(Some((issuer, value)))) => {
+            let bytes = encoded(ty, &issuer, &value);
+            assert_eq!(
+                normalised.element.as_bytes(),
+                bytes,
+                "folded otherwise than documented"
+            );
+            let again = match ty {
+                IdentifierType::Document => normalise(ty, &[&value, &issuer]),
+                _ => normalise(ty, &[&value]),
+            };
+            let again = again.unwrap().unwrap();
+            assert!(
+                again.element == normalised.element,
+                "folded twice is another key"
+            );
+            Some(normalised)
+        }
+        (Ok(None), Ok(None)) | (Err(_), Err(())) => None,
+        (ours, plain) => panic!(
+            "{ours:?}, and the documented folding says {}",
+            match plain {
+                Ok(Some(_)) => "a key",
+                Ok(None) => "no key",
+                Err(()) => "refused",
+            }
+        ),
+    }
+}
+
+pub(super) fn run(data: &[u8]) {
+    let mut input = Input::new(data);
+    let types = [input.below(3), input.below(3)].map(|i| IdentifierType::ALL[i]);
+    let text = String::from_utf8_lossy(input.rest());
+    let parts: Vec<&str> = text.split('\u{1f}').chain([""; 4]).take(4).collect();
+    let keys = [(types[0], &parts[..2]), (types[1], &parts[2..])]
+        .map(|(ty, parts)| (ty, &parts[..ty.parts().len()]));
+    let [first, second] = keys.map(|(ty, parts)| one(ty, parts));
+    if let (Some(first), Some(second)) = (first, second) {
+        let [a, b] = keys.map(|(ty, parts)| (ty, folded(ty, parts)));
+        assert_eq!(
+            first.element == second.element,
+            a == b,
+            "two keys meet that are not one"
+        );
+        assert_eq!(first.key_text == second.key_text, a == b);
+    }
+}
+
+pub(super) fn seeds() -> Vec<Vec<u8>> {
+    [
+        "\0\0L898902C3\u{1f}UTO\u{1f}l 898-902\u{2011}c3<<\u{1f}uto",
+        "\0\0C01X00T47\u{1f}D<<\u{1f}c01x00t47\u{1f}DEU",
+        "\x01\x01stra\u{df}e \u{1f}\u{1f}STRASSE",
+        "\x01\x02\u{fb01}n\u{3000}\u{1f}\u{1f}\u{fb01}n",
+        "\x01\x01e\u{301} \u{fdfa}\u{1f}\u{1f}\u{c9}",
+        "\0\0A_1\u{1f}UTO\u{1f}A1\u{1f}UTO",
+        "\0\x01\u{2173}898\u{b2}\u{1f}\u{ff35}TO\u{1f}\u{149}",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .into()
+}
