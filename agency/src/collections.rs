@@ -87,6 +87,9 @@ pub struct Meta {
     pub max_session_elements: u64,
     /// Elements one peer may have evaluated under one key, in an epoch.
     pub peer_budget: u64,
+    /// When its epoch began; absent in what was published before this was kept.
+    #[serde(default)]
+    pub epoch_started_ms: Option<i64>,
     /// Peers that may ask; all peers when absent.
     #[serde(default)]
     pub allow: Option<Vec<Name>>,

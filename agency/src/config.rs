@@ -41,6 +41,9 @@ pub struct NodeConfig {
     /// Logs.
     #[serde(default)]
     pub log: LogConfig,
+    /// Where the operator's own machines ask how the node does.
+    #[serde(default)]
+    pub metrics: MetricsConfig,
     /// Limits that guard this node's own resources.
     #[serde(default)]
     pub limits: Limits,
@@ -57,6 +60,14 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// Which events are logged.
     pub filter: String,
+}
+
+/// `[metrics]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsConfig {
+    /// Where metrics and health are told; nowhere when absent.
+    pub listen_address: Option<SocketAddr>,
 }
 
 /// `[limits]`.
@@ -111,6 +122,8 @@ pub struct Policy {
     pub elements_per_peer_per_epoch: u64,
     /// Validity of own requests, seconds.
     pub request_lifetime_seconds: u32,
+    /// Age of an epoch that `check` warns about, days; 0: never.
+    pub epoch_warn_days: u32,
     /// Clock difference that is warned about, seconds.
     pub clock_skew_warn_seconds: u32,
     /// Clock difference that is refused, seconds.
@@ -165,6 +178,7 @@ impl Default for Policy {
             max_elements_per_session: 1 << 20,
             elements_per_peer_per_epoch: 1 << 24,
             request_lifetime_seconds: 3600,
+            epoch_warn_days: 90,
             clock_skew_warn_seconds: 2,
             clock_skew_refuse_seconds: 30,
             sender_learns_count: false,
@@ -183,6 +197,7 @@ impl NodeConfig {
             advertise_address: None,
             passphrase_file: None,
             log: LogConfig::default(),
+            metrics: MetricsConfig::default(),
             limits: Limits::default(),
             policy: Policy::default(),
         }
@@ -262,6 +277,19 @@ impl NodeConfig {
             return Err("passphrase_file: is empty; name a file or remove the key".to_owned());
         }
         check_filter(&self.log.filter).map_err(|e| format!("log.filter: {e}"))?;
+
+        // Port 0 is another one each time.
+        let port = self.listen_address.port();
+        if port != 0
+            && self
+                .metrics
+                .listen_address
+                .is_some_and(|metrics| metrics.port() == port)
+        {
+            return Err(format!(
+                "metrics.listen_address: port {port} is the peers' own; choose another port"
+            ));
+        }
 
         let l = &self.limits;
         within("limits.chunk_elements", l.chunk_elements, 1..=65_535)?;
@@ -348,6 +376,7 @@ impl NodeConfig {
             p.request_lifetime_seconds,
             60..=604_800,
         )?;
+        within("policy.epoch_warn_days", p.epoch_warn_days, 0..=36_500)?;
         within(
             "policy.clock_skew_refuse_seconds",
             p.clock_skew_refuse_seconds,
@@ -488,7 +517,7 @@ mod tests {
                 comment.push(' ');
             }
         }
-        assert_eq!(keys, 5 + 2 + 18 + 7);
+        assert_eq!(keys, 5 + 2 + 1 + 18 + 8);
         assert!(!text.contains('{') && !text.contains('}'));
     }
 
@@ -537,6 +566,8 @@ mod tests {
         assert!(e.contains("three capital letters"), "{e}");
         let e = refusal("name = \"a\"\nadvertise_address = \"host\"");
         assert!(e.contains("HOST:PORT"), "{e}");
+        let e = refusal("name = \"a\"\n[metrics]\nlisten_address = \"127.0.0.1:7443\"");
+        assert!(e.contains("metrics.listen_address: port 7443"), "{e}");
         let e = refusal("name = \"a\"\nlisten_address = \"localhost:7443\"");
         assert!(e.contains("listen_address"), "{e}");
     }

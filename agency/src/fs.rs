@@ -95,6 +95,17 @@ pub fn read_owner_file(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
         .map_err(AgencyError::io("read", path))
 }
 
+/// Free bytes for this user where `path` lies. `None` if the system does not tell.
+#[must_use]
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let found = nix::sys::statvfs::statvfs(path).ok()?;
+    Some(
+        found
+            .blocks_available()
+            .saturating_mul(found.fragment_size()),
+    )
+}
+
 /// Reads a whole text file.
 pub fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(AgencyError::io("read", path))

@@ -176,6 +176,17 @@ impl Home {
         SqliteStore::open(&self.dir.join("state.db")).await
     }
 
+    /// Refuses a home whose state store is gone: a file that was removed goes on working for whoever
+    /// has it open, and what is written there is lost.
+    pub fn require_state(&self) -> Result<()> {
+        let path = self.dir.join("state.db");
+        match path.try_exists() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(AgencyError::StateGone(path)),
+            Err(e) => Err(AgencyError::io("read", path)(e)),
+        }
+    }
+
     /// Where session records lie.
     pub fn records_dir(&self) -> PathBuf {
         self.dir.join("records")

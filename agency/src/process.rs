@@ -1,6 +1,6 @@
 //! What the operating system should and does know about this process.
 
-use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::time::TimeVal;
 
@@ -32,7 +32,7 @@ pub fn usage() -> Result<Usage> {
         .map_err(|e| AgencyError::Bug(format!("getrusage: {e}")))?;
     let peak_rss_bytes = std::fs::read_to_string("/proc/self/status")
         .ok()
-        .and_then(|status| vm_hwm_bytes(&status))
+        .and_then(|status| status_bytes(&status, "VmHWM:"))
         .unwrap_or_else(|| {
             // Linux counts in KiB, macOS in bytes.
             let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
@@ -48,8 +48,31 @@ fn seconds(time: TimeVal) -> f64 {
     time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6
 }
 
-fn vm_hwm_bytes(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+/// Memory of this process that is resident now, in bytes. `None` where the system does not tell.
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    status_bytes(&status, "VmRSS:")
+}
+
+/// File handles that are open, and the most that may be. `None` where the system does not tell.
+#[must_use]
+pub fn file_handles() -> Option<(u64, u64)> {
+    // One of them is the folder that is being read.
+    let open = std::fs::read_dir("/proc/self/fd").ok()?.count();
+    Some((open.saturating_sub(1) as u64, most_file_handles()?))
+}
+
+/// The most file handles that this process may open.
+#[must_use]
+pub fn most_file_handles() -> Option<u64> {
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    Some(soft)
+}
+
+/// A line of `/proc/self/status` that counts kilobytes.
+fn status_bytes(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|l| l.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
@@ -61,10 +84,10 @@ mod tests {
     #[test]
     fn reads_the_peak_of_linux() {
         assert_eq!(
-            vm_hwm_bytes("Name:\tx\nVmHWM:\t    1234 kB\nVmRSS:\t 1 kB\n"),
+            status_bytes("Name:\tx\nVmHWM:\t    1234 kB\nVmRSS:\t 1 kB\n", "VmHWM:"),
             Some(1234 * 1024)
         );
-        assert_eq!(vm_hwm_bytes("VmHWM:\tlots\n"), None);
+        assert_eq!(status_bytes("VmHWM:\tlots\n", "VmHWM:"), None);
     }
 
     #[test]

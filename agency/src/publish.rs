@@ -175,6 +175,10 @@ pub async fn publish(
         rows: sealed.tally.rows,
         max_session_elements,
         peer_budget,
+        epoch_started_ms: match &known {
+            Some(known) if !new_epoch => Meta::of(known)?.epoch_started_ms.or(known.published_ms),
+            _ => Some(now_ms),
+        },
         allow: options.allow,
         source: absolute(options.source)?,
     };

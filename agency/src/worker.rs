@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Semaphore, oneshot};
 
@@ -27,6 +28,23 @@ impl From<WorkerPanic> for AgencyError {
 pub struct WorkerPool {
     pool: Arc<rayon::ThreadPool>,
     slots: Arc<Semaphore>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// One caller who waits for a place; also one who gives up is counted out.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl std::fmt::Debug for WorkerPool {
@@ -52,12 +70,20 @@ impl WorkerPool {
         Ok(Self {
             pool: Arc::new(pool),
             slots: Arc::new(Semaphore::new(threads * 2)),
+            waiting: Arc::default(),
         })
     }
 
     /// The number of threads.
     pub fn threads(&self) -> usize {
         self.pool.current_num_threads()
+    }
+
+    /// Jobs that wait for a place, and jobs that have one. Half of the places are threads that work.
+    pub fn jobs(&self) -> (usize, usize) {
+        let places = self.threads() * 2;
+        let taken = places.saturating_sub(self.slots.available_permits());
+        (self.waiting.load(Ordering::Relaxed), taken)
     }
 
     /// Runs `f` on the pool and waits for its value without blocking the async thread.
@@ -68,11 +94,13 @@ impl WorkerPool {
         &self,
         f: impl FnOnce() -> T + Send + 'static,
     ) -> std::result::Result<T, WorkerPanic> {
+        let waiting = Waiting::new(&self.waiting);
         // The semaphore is never closed, so this cannot fail in practice.
         let permit = Arc::clone(&self.slots)
             .acquire_owned()
             .await
             .map_err(|_| WorkerPanic)?;
+        drop(waiting);
         let (sender, receiver) = oneshot::channel();
         self.pool.spawn(move || {
             if sender.is_closed() {
@@ -93,7 +121,7 @@ impl WorkerPool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicBool;
     use std::time::Duration;
 
     use super::*;
@@ -134,6 +162,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(pool.slots.available_permits(), 0);
+        assert_eq!(pool.jobs(), (16, 4));
         assert_eq!(pool.pool.current_num_threads(), 2);
         assert!(
             tokio::time::timeout(Duration::from_millis(5), pool.run(|| ()))
@@ -147,6 +176,7 @@ mod tests {
         }
         assert_eq!(done.load(Ordering::SeqCst), 20);
         assert_eq!(pool.slots.available_permits(), 4);
+        assert_eq!(pool.jobs(), (0, 0));
     }
 
     #[tokio::test]

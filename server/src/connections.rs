@@ -18,7 +18,10 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
-use crate::gates::{Gate, Slot};
+use crate::{
+    gates::{Gate, Slot},
+    metrics::Counted,
+};
 
 /// Ticks between the moment in which a peer is seen to be off the list and the end of its
 /// connections: its sessions are told why meanwhile.
@@ -99,7 +102,7 @@ impl Connections {
     /// Takes a connection in. One that is too many is cut after it could be told so.
     pub(crate) fn admit(
         &self,
-        stream: TlsStream<TcpStream>,
+        stream: Counted<TlsStream<TcpStream>>,
         agency: String,
         spki: [u8; 32],
     ) -> Connection {
@@ -162,7 +165,7 @@ impl Connections {
 
 /// A connection whose certificate is on the allow-list. It fails when it is cut.
 pub(crate) struct Connection {
-    stream: TlsStream<TcpStream>,
+    stream: Counted<TlsStream<TcpStream>>,
     pub(crate) peer: PeerIdentity,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }

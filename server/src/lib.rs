@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! listen       TLS, allow-list, gRPC, draining
+//! health       whether the node can serve
+//! metrics      what it counts, and the address where that is told
 //! connections  who is connected, and when that ends
 //! gates        how much of the node one peer may hold
 //! service      the handlers: decode, call, encode
@@ -14,7 +16,9 @@
 pub mod cli;
 mod connections;
 mod gates;
+mod health;
 mod listen;
+pub mod metrics;
 mod node;
 mod policy;
 mod service;

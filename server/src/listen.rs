@@ -1,6 +1,11 @@
 //! The listener: TLS first, then the allow-list, then gRPC; draining when asked.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tallystick_agency::{AgencyError, Result, clock, tls};
 use tallystick_wire::{MAX_MESSAGE_BYTES, exchange_server::ExchangeServer};
@@ -13,8 +18,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
+use tonic_health::pb::health_server::HealthServer;
 
-use crate::{connections::Connection, gates::Gate, node::Node, service::Service, session};
+use crate::{
+    connections::Connection, gates::Gate, health, metrics::Stage, node::Node, service::Service,
+    session,
+};
 
 /// How long, and how many bytes, a refused peer may go on sending.
 const LINGER: Duration = Duration::from_secs(2);
@@ -22,6 +31,8 @@ const LINGER_BYTES: usize = 64 * 1024;
 /// How often the allow-list is read again. A revoked peer's sessions end within this and a session's
 /// tick, its connections three ticks later: all of it within 5 s.
 const REFRESH: Duration = Duration::from_secs(1);
+/// The largest question about health: the name of a service.
+const HEALTH_BYTES: usize = 1024;
 /// How often sessions that nobody will resume are closed.
 const SWEEP: Duration = Duration::from_secs(30);
 /// How long sessions may take to let go when the node stops.
@@ -54,6 +65,9 @@ pub async fn serve(
     ));
     let watching = tokio::spawn(watch_the_list(Arc::clone(&node), draining.clone()));
     let sweeping = tokio::spawn(sweep(Arc::clone(&node), draining.clone()));
+    let ended = CancellationToken::new();
+    let looking = tokio::spawn(health::watch(Arc::clone(&node), ended.clone()));
+    let asked = health::Service::new(Arc::clone(&node), draining.clone());
 
     let largest = MAX_MESSAGE_BYTES.min(limits.max_message_bytes as usize);
     let service = ExchangeServer::new(Service::new(Arc::clone(&node), draining.clone()))
@@ -68,6 +82,7 @@ pub async fn serve(
         .max_concurrent_streams(limits.max_calls_per_peer.saturating_add(8))
         .tcp_nodelay(true)
         .add_service(service)
+        .add_service(HealthServer::new(asked).max_decoding_message_size(HEALTH_BYTES))
         .serve_with_incoming_shutdown(
             ReceiverStream::new(incoming),
             draining.clone().cancelled_owned(),
@@ -78,6 +93,7 @@ pub async fn serve(
         done = &mut server => done.map_err(failed),
         () = shutdown => {
             tracing::info!(seconds = drain.as_secs(), "draining");
+            node.health.drain();
             draining.cancel();
             match tokio::time::timeout(drain, &mut server).await {
                 Ok(done) => done.map_err(failed),
@@ -100,6 +116,9 @@ pub async fn serve(
     {
         tracing::error!("a session does not let go; it can be resumed");
     }
+    ended.cancel();
+    // Ends at the token.
+    let _ = looking.await;
     node.store.close().await;
     result
 }
@@ -139,30 +158,40 @@ async fn accept(
             }
         };
         let Some(place) = addresses.enter(&address.ip()) else {
-            tracing::warn!(code = "too-many-handshakes", %address, "connection refused");
+            let code = "too-many-handshakes";
+            node.metrics.connection_refused(code);
+            tracing::warn!(code, %address, "connection refused");
             continue;
         };
         let (acceptor, node, accepted) = (acceptor.clone(), Arc::clone(&node), accepted.clone());
         tokio::spawn(async move {
+            let started = Instant::now();
             let handshake = handshake(stream, &acceptor, &node);
             match tokio::time::timeout(timeout, handshake).await {
                 Ok(Ok(connection)) => {
                     let peer = &connection.peer.agency;
                     match connection.peer.state.is_admitted() {
                         true => tracing::debug!(peer, %address, "connected"),
-                        false => tracing::warn!(
-                            peer, code = "too-many-connections", %address, "connection refused"
-                        ),
+                        false => {
+                            let code = "too-many-connections";
+                            node.metrics.connection_refused(code);
+                            tracing::warn!(peer, code, %address, "connection refused");
+                        }
                     }
+                    node.metrics.stage(Stage::Handshake, started);
                     // Fails only when the server is gone.
                     let _ = accepted.send(Ok(connection)).await;
                 }
                 Ok(Err(error)) => {
+                    node.metrics.connection_refused(error.code());
                     tracing::warn!(code = error.code(), %address, "connection refused: {error}");
                 }
-                Err(_) => tracing::warn!(
-                    code = "handshake-timeout", %address, "connection refused: the handshake took too long"
-                ),
+                Err(_) => {
+                    let code = "handshake-timeout";
+                    node.metrics.connection_refused(code);
+                    let what = "connection refused: the handshake took too long";
+                    tracing::warn!(code, %address, "{what}");
+                }
             }
             drop((slot, place));
         });
@@ -182,6 +211,7 @@ async fn handshake(stream: TcpStream, acceptor: &TlsAcceptor, node: &Node) -> Re
     let (_, connection) = stream.get_ref();
     let spki = tls::peer_spki(connection)?;
     let agency = tls::peer_agency(connection, &*node.pins)?;
+    let stream = node.metrics.counted(stream);
     Ok(node.connections.admit(stream, agency, spki))
 }
 
@@ -214,6 +244,7 @@ async fn watch_the_list(node: Arc<Node>, draining: CancellationToken) {
             _ = refresh.tick() => {}
         }
         if let Err(error) = node.pins.refresh(&*node.store).await {
+            node.metrics.fault(&error);
             tracing::error!(code = error.code(), "cannot read the allow-list: {error}");
         }
         node.connections.tick(&node.pins, clock::now_ms(), idle);

@@ -25,6 +25,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     connections::Connections,
     gates::{Gate, Pace},
+    health::Health,
+    metrics::Metrics,
     session::Claims,
 };
 
@@ -54,6 +56,8 @@ pub struct Node {
     /// Sessions under way, which end at `stop`.
     pub(crate) sessions: TaskTracker,
     pub(crate) stop: CancellationToken,
+    pub(crate) metrics: Metrics,
+    pub(crate) health: Health,
     nonces: SessionSeed,
     /// Derived keys of epochs in use. Never more than one epoch a collection.
     epochs: Mutex<HashMap<Name, (u64, Arc<EpochKeys>)>>,
@@ -111,6 +115,8 @@ impl Node {
             requests: Pace::new(limits.session_requests_per_minute_per_peer),
             sessions: TaskTracker::new(),
             stop: CancellationToken::new(),
+            metrics: Metrics::new(group::reference()),
+            health: Health::default(),
             nonces: SessionSeed::new(secret),
             epochs: Mutex::new(HashMap::new()),
             home,
@@ -121,6 +127,12 @@ impl Node {
     #[must_use]
     pub fn listen_address(&self) -> std::net::SocketAddr {
         self.home.config().listen_address
+    }
+
+    /// Where the node was configured to tell metrics and health.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<std::net::SocketAddr> {
+        self.home.config().metrics.listen_address
     }
 
     /// The audit nonce of a session: the same again when it is resumed.

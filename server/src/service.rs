@@ -56,6 +56,11 @@ impl Service {
         Self { node, draining }
     }
 
+    fn status(&self, error: &AgencyError) -> Status {
+        self.node.metrics.fault(error);
+        status(error)
+    }
+
     /// Lets a call in: the peer as the store knows it now, within its limits.
     async fn enter<T>(&self, request: &Request<T>) -> Result<Call, Status> {
         let identity = request
@@ -69,7 +74,8 @@ impl Service {
                 "not-on-list: revoked, expired or replaced",
             ));
         }
-        let busy = |code: &str, what| {
+        let busy = |code: &'static str, what| {
+            self.node.metrics.call_refused(code);
             tracing::warn!(peer = identity.agency, code, "call refused");
             Status::resource_exhausted(format!("{code}: {what}"))
         };
@@ -86,7 +92,7 @@ impl Service {
             .node
             .peer(&identity.agency)
             .await
-            .map_err(|e| status(&e))?
+            .map_err(|e| self.status(&e))?
         {
             Some((_, peer)) => Ok(Call {
                 identity,
@@ -131,11 +137,13 @@ impl Exchange for Service {
         } = self.enter(&request).await?;
         if !self.node.requests.allows(&identity.agency, Instant::now()) {
             let code = "too-many-requests";
+            self.node.metrics.call_refused(code);
             tracing::warn!(peer = identity.agency, code, "call refused");
             return Err(Status::resource_exhausted(format!(
                 "{code}: as many sessions in a minute as one agency may begin; try later"
             )));
         }
+        self.node.metrics.call("session");
         let (out, frames) = mpsc::channel(QUEUE);
         let inbound = request.into_inner();
         let (node, draining) = (Arc::clone(&self.node), self.draining.clone());
@@ -154,6 +162,7 @@ impl Exchange for Service {
         let Call {
             identity, places, ..
         } = self.enter(&request).await?;
+        self.node.metrics.call("snapshot");
         let SnapshotRequest {
             digest,
             from_bucket,
@@ -165,7 +174,7 @@ impl Exchange for Service {
             .node
             .all_offered(&identity.agency)
             .await
-            .map_err(|e| status(&e))?;
+            .map_err(|e| self.status(&e))?;
         let path = offered
             .iter()
             .map(|offered| snapshot_path(&self.node.home, offered.name.as_str(), &digest))
@@ -182,14 +191,16 @@ impl Exchange for Service {
         // Each holds a thread, so there are few.
         let Some(slot) = self.node.snapshots.enter(&identity.agency) else {
             let code = "too-many-snapshots";
+            self.node.metrics.call_refused(code);
             tracing::warn!(peer = identity.agency, code, "call refused");
             return Err(Status::resource_exhausted(format!(
                 "{code}: as many snapshots are read at once as may be; try later"
             )));
         };
+        let sending = self.node.metrics.snapshot();
         tokio::task::spawn_blocking(move || {
             send_snapshot(file, from_bucket, &out);
-            drop((slot, places));
+            drop((slot, places, sending));
         });
         Ok(Response::new(ReceiverStream::new(frames)))
     }
@@ -203,9 +214,10 @@ impl Exchange for Service {
             peer,
             places: _places,
         } = self.enter(&request).await?;
+        self.node.metrics.call("catalogue");
         let frame = catalogue(&self.node, &identity, peer)
             .await
-            .map_err(|e| status(&e))?;
+            .map_err(|e| self.status(&e))?;
         tracing::info!(peer = identity.agency, "catalogue read");
         Ok(Response::new(frame.into()))
     }

@@ -27,6 +27,11 @@ pub struct Call {
 
 /// Connects as `home` to its peer `peer`, over the TLS that the programs use.
 pub async fn connect(home: &Home, peer: &str, address: SocketAddr) -> ExchangeClient<Channel> {
+    ExchangeClient::new(channel(home, peer, address).await)
+}
+
+/// The bare connection, for other services.
+pub async fn channel(home: &Home, peer: &str, address: SocketAddr) -> Channel {
     let store = home.store().await.unwrap();
     let pins = Arc::new(PinSet::new());
     pins.refresh(&store).await.unwrap();
@@ -42,7 +47,7 @@ pub async fn connect(home: &Home, peer: &str, address: SocketAddr) -> ExchangeCl
     });
     let endpoint = Endpoint::from_static("http://peer");
     let channel = endpoint.connect_with_connector(connector).await;
-    ExchangeClient::new(channel.unwrap())
+    channel.unwrap()
 }
 
 /// Opens a session call whose first flight is `first`.

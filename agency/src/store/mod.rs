@@ -142,6 +142,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The newest records, newest first, at most `limit`.
     async fn list_records(&self, limit: u32) -> Result<Vec<RecordEntry>>;
 
+    /// Whether the store can be read and written now: takes the write lock, gives it back, and gives
+    /// the number of open sessions.
+    async fn probe(&self) -> Result<u64>;
+
     /// Writes everything out and closes the files. Later calls fail.
     async fn close(&self);
 }

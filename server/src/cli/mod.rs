@@ -9,6 +9,7 @@ mod check_certificate;
 mod check_collection;
 mod collection;
 mod epoch;
+mod health;
 mod init;
 mod peer;
 mod peer_add;
@@ -48,6 +49,8 @@ enum Command {
     Serve,
     /// Check the home and say how to mend what is wrong
     Check,
+    /// Ask the node that runs whether it can serve
+    Health(health::HealthArgs),
     /// Who may connect
     #[command(subcommand)]
     Peer(peer::PeerCommand),
@@ -75,6 +78,7 @@ fn dispatch(cli: &Cli) -> Outcome<Exit> {
         Command::Init(args) => init::run(context, args),
         Command::Serve => serve::run(context),
         Command::Check => check::run(context),
+        Command::Health(args) => health::run(context, args),
         Command::Peer(command) => peer::run(context, command),
         Command::Collection(command) => collection::run(context, command),
         Command::Epoch(command) => epoch::run(context, command),
@@ -141,6 +145,7 @@ mod tests {
             "tallyd init /h --name a --dev-ca --state UTO --listen 127.0.0.1:0 --advertise a:1",
             "tallyd serve --home /h --passphrase-file /p -q",
             "tallyd check --json",
+            "tallyd health --address 127.0.0.1:9464",
             "tallyd peer export",
             "tallyd peer export FILE",
             "tallyd peer add FILE --address a:1 --fingerprint 0000000000000000000000000000000000000000000000000000000000000000 --reinstate --replace",

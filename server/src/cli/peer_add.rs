@@ -120,6 +120,11 @@ pub(super) fn add(context: &Context, args: &AddArgs) -> Outcome<()> {
             None => Vec::new(),
         };
         store.upsert_peer(&peer, args.reinstate).await?;
+        if args.fingerprint.is_some() {
+            store
+                .note_comparison(&peer.name, &peer.signing_key, now)
+                .await?;
+        }
         store.close().await;
         let outcome = match &known {
             None => "added",
@@ -146,7 +151,8 @@ pub(super) fn add(context: &Context, args: &AddArgs) -> Outcome<()> {
     if args.fingerprint.is_none() && matches!(added.outcome, "added" | "replaced" | "reinstated") {
         context.hint(
             "next: compare the fingerprint with the peer over another channel, by telephone or in \
-             person. Until then nobody vouches for this peer.",
+             person, and add the file again with --fingerprint. Until then nobody vouches for this \
+             peer.",
         );
     }
     if added.address.is_none() {

@@ -1,6 +1,6 @@
 //! `tallyd serve`.
 
-use std::{io, net::SocketAddr};
+use std::{ffi::OsStr, io, net::SocketAddr, os::unix::net::UnixDatagram, sync::Arc};
 
 use tallystick_agency::{
     clock::now_ms,
@@ -8,7 +8,7 @@ use tallystick_agency::{
     exit::{Exit, Failure, Outcome},
     logging::init_tracing,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use tallystick_agency::command::{Context, Signals, runtime};
@@ -32,21 +32,85 @@ pub(super) fn run(context: &Context) -> Outcome<()> {
             .await
             .map_err(|e| unavailable(address, &e))?;
         let address = listener.local_addr().unwrap_or(address);
+        let ended = CancellationToken::new();
+        let metrics = match node.metrics_address() {
+            None => None,
+            Some(address) => Some(metrics(address, &node, &ended).await?),
+        };
         tracing::info!(%address, "listening");
+        notify("READY=1");
 
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
         tokio::spawn(async move {
             signals.next().await;
+            notify("STOPPING=1");
             stop.cancel();
             signals.next().await;
             tracing::warn!("ended at once; sessions under way can be resumed");
             std::process::exit(Exit::Interrupted.code().into());
         });
-        crate::serve(listener, node, stopped).await?;
+        let served = crate::serve(listener, node, stopped).await;
+        // Until here: while sessions end, their numbers and the reason can be asked for.
+        ended.cancel();
+        if let Some(metrics) = metrics {
+            // Ends at the token.
+            let _ = metrics.await;
+        }
+        served?;
         tracing::info!("stopped");
         Ok(())
     })
+}
+
+/// Starts to answer the operator's own machines.
+async fn metrics(
+    address: SocketAddr,
+    node: &Arc<Node>,
+    ended: &CancellationToken,
+) -> Outcome<JoinHandle<()>> {
+    let listener = TcpListener::bind(address).await.map_err(|e| {
+        let mut failure = unavailable(address, &e);
+        failure.next = failure
+            .next
+            .replace("listen_address", "listen_address of [metrics]");
+        failure
+    })?;
+    let address = listener.local_addr().unwrap_or(address);
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "metrics are told to whoever reaches this address");
+    }
+    tracing::info!(%address, "metrics listening");
+    Ok(tokio::spawn(crate::metrics::serve(
+        listener,
+        Arc::clone(node),
+        ended.clone(),
+    )))
+}
+
+/// Tells systemd, if it started this process with `Type=notify`.
+fn notify(state: &str) {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    if let Err(error) = tell(&socket, state) {
+        tracing::warn!(%error, "cannot tell systemd: {state}");
+    }
+}
+
+fn tell(socket: &OsStr, state: &str) -> io::Result<()> {
+    let name = socket.as_encoded_bytes();
+    let sender = UnixDatagram::unbound()?;
+    #[cfg(target_os = "linux")]
+    if let Some(name) = name.strip_prefix(b"@") {
+        use std::os::linux::net::SocketAddrExt;
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+        return sender.send_to_addr(state.as_bytes(), &address).map(drop);
+    }
+    match name.first() {
+        Some(b'/') => sender.send_to(state.as_bytes(), socket).map(drop),
+        _ => Err(io::Error::other("NOTIFY_SOCKET is no path")),
+    }
 }
 
 /// Why a node cannot listen, and what to do.

@@ -26,7 +26,11 @@ use super::{
     End, Link, blocking, entry, epoch_over,
     stored::{Rebuilt, charges, rebuild},
 };
-use crate::{connections::PeerIdentity, node::Node};
+use crate::{
+    connections::PeerIdentity,
+    metrics::{Event, Held, Stage},
+    node::Node,
+};
 
 /// How often a running session looks whether it may go on.
 const TICK: Duration = Duration::from_secs(1);
@@ -38,6 +42,7 @@ struct InFlight {
     type_name: String,
     /// Ends with the connection, so that nothing is evaluated for nobody.
     work: AbortOnDropHandle<Result<Result<Evaluation, Error>, WorkerPanic>>,
+    _counted: Held,
 }
 
 /// A granted session.
@@ -73,6 +78,7 @@ impl Run {
             return Err(epoch_over().into());
         };
         let keys = node.keys(&offered)?;
+        node.metrics.session(Event::Resumed);
         tracing::info!(peer = identity.agency, session = %session, chunks = answered.len(), "resumed");
         let node = Arc::clone(node);
         Ok((
@@ -121,7 +127,9 @@ impl Run {
                     let Some(done) = in_flight.pop_front() else { continue };
                     let (run, frame) = self.answer(done, evaluation).await?;
                     self = run;
+                    let sending = Instant::now();
                     link.send(frame).await?;
+                    self.node.metrics.stage(Stage::Send, sending);
                 }
                 frame = link.next(), if wants => {
                     let frame = frame?;
@@ -181,13 +189,19 @@ impl Run {
             let message = message.to_owned();
             Err(AgencyError::Refused { code, message })
         };
+        let charging = Instant::now();
         match self
             .node
             .store
             .bind_chunk(&binding, budget, clock::now_ms())
             .await?
         {
-            Bound::New { .. } | Bound::SameAgain { .. } => {}
+            Bound::New { .. } => {
+                let metrics = &self.node.metrics;
+                metrics.stage(Stage::Charge, charging);
+                metrics.charged(accepted.type_name().as_str(), elements);
+            }
+            Bound::SameAgain { .. } => {}
             Bound::Conflict => {
                 return Err(Error::Mismatch {
                     what: "blinded chunk",
@@ -209,11 +223,19 @@ impl Run {
             .cloned()
             .ok_or_else(|| AgencyError::Bug("a granted type without a key".to_owned()))?;
         let (index, type_name) = (accepted.index(), accepted.type_name().to_string());
-        let pool = self.node.pool.clone();
+        let node = Arc::clone(&self.node);
+        let counted = node.metrics.chunk();
         let work = AbortOnDropHandle::new(tokio::spawn(async move {
             let fresh: [u8; 32] = rand::random();
-            pool.run(move || accepted.evaluate(&receipt, &key, &fresh))
-                .await
+            let (pool, asked) = (node.pool.clone(), Instant::now());
+            pool.run(move || {
+                node.metrics.stage(Stage::Queue, asked);
+                let started = Instant::now();
+                let evaluation = accepted.evaluate(&receipt, &key, &fresh);
+                node.metrics.stage(Stage::Evaluate, started);
+                evaluation
+            })
+            .await
         }));
         Ok((
             self,
@@ -222,6 +244,7 @@ impl Run {
                 index,
                 type_name,
                 work,
+                _counted: counted,
             },
         ))
     }
@@ -233,6 +256,7 @@ impl Run {
         evaluation: Evaluation,
     ) -> Result<(Self, Frame), End> {
         let session = self.serving.agreement().request().session;
+        let recording = Instant::now();
         let frame;
         (self.serving, frame) = self.serving.answer(evaluation)?;
         let record = &mut self.record;
@@ -250,6 +274,7 @@ impl Run {
             .store
             .chunk_answered(&session.0, done.index, answer)
             .await?;
+        self.node.metrics.stage(Stage::Record, recording);
         self.answered.insert(done.blinded.digest(), place);
         tracing::debug!(session = %session, chunk = done.index, kind = done.type_name, "answered");
         Ok((self, frame))
@@ -281,6 +306,7 @@ impl Run {
             .store
             .close_session(&session.0, status, Some(&entry), now)
             .await?;
+        self.node.metrics.session(Event::of(ended));
         tracing::info!(
             peer = self.identity.agency, session = %session, elements,
             milliseconds = started.elapsed().as_millis(), status = status.as_str(), "closed"

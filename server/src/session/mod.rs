@@ -47,7 +47,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
 use self::{chunks::Run, claims::Claim};
-use crate::{connections::PeerIdentity, node::Node, policy, service::status};
+use crate::{connections::PeerIdentity, metrics::Event, node::Node, policy, service::status};
 
 /// How long a peer may take to take the reason why its session ended.
 const LAST_WORD: Duration = Duration::from_secs(2);
@@ -71,6 +71,7 @@ pub(crate) async fn run(
         session: None,
     };
     let peer_name = identity.agency.clone();
+    let _counted = node.metrics.serving();
     // A session that is dropped at any point is a session that crashed there: it can be resumed.
     let end = tokio::select! {
         end = drive(&node, identity, peer, &mut link, &draining) => end,
@@ -83,6 +84,7 @@ pub(crate) async fn run(
     match end {
         Ok(()) => {}
         Err(End::Gone) => {
+            node.metrics.session(Event::Left);
             tracing::info!(
                 peer = peer_name,
                 session,
@@ -91,6 +93,7 @@ pub(crate) async fn run(
         }
         Err(End::Failed(error)) => {
             let code = error.code();
+            node.metrics.failed(&error);
             tracing::warn!(peer = peer_name, session, code, "session ended: {error}");
             // Fails only when the peer is gone as well, or takes nothing any more.
             let last = link.out.send(Err(status(&error)));
@@ -207,7 +210,10 @@ async fn drive(
                 };
                 hold(node, &session, &claim, resumed).await
             }
-            SessionStatus::Closed => stored::replay(node, &session, link).await,
+            SessionStatus::Closed => {
+                node.metrics.session(Event::Replayed);
+                stored::replay(node, &session, link).await
+            }
             _ => turn_away(node, asked, RefusalCode::Replayed, link, now).await,
         };
     }
@@ -279,6 +285,7 @@ async fn drive(
         let again = Asked::open(asked_frame, &peer, node.me.clone())?;
         return turn_away(node, again, code, link, now).await;
     }
+    node.metrics.session(Event::Granted);
     tracing::info!(
         peer = identity.agency, session = %session, collection = new.collection,
         elements = serving.agreement().request().elements(), "granted"
@@ -378,6 +385,7 @@ fn signed_refusal(
     now: i64,
 ) -> Result<(Frame, Frame)> {
     let request = asked.request();
+    node.metrics.refused(code);
     tracing::info!(
         peer = %request.receiver.agency, session = %request.session,
         collection = %request.collection, code = code.name(), "refused"

@@ -17,7 +17,7 @@ use tallystick_protocol::{
 };
 
 use super::{End, Link, blocking, entry};
-use crate::node::Node;
+use crate::{metrics::Event, node::Node};
 
 /// What the session cost, as its closing states it.
 pub(super) async fn charges(node: &Node, serving: &Serving, peer: &str) -> Result<Vec<Charge>> {
@@ -78,7 +78,9 @@ pub(super) async fn abort(node: &Node, session: &Hex<16>) -> Result<()> {
     };
     node.store
         .close_session(&session.0, SessionStatus::Aborted, entry.as_ref(), now)
-        .await
+        .await?;
+    node.metrics.session(Event::Aborted);
+    Ok(())
 }
 
 /// Signs the sender's closing under an open record; gives its digest and the elements charged.
@@ -149,7 +151,9 @@ pub(super) async fn settle(node: &Node, session: &Hex<16>) -> Result<()> {
     let entry = entry(session, &known.peer, record.digest, now);
     node.store
         .close_session(&session.0, status, Some(&entry), now)
-        .await
+        .await?;
+    node.metrics.session(Event::of(closing.status));
+    Ok(())
 }
 
 fn broken(session: &Hex<16>) -> AgencyError {

@@ -5,6 +5,7 @@
 //! and then writes fails at once when another process wrote in between, whatever the time limit.
 
 mod book;
+mod care;
 mod peers;
 mod schema;
 mod sessions;
@@ -258,6 +259,9 @@ impl Store for SqliteStore {
     }
     async fn list_records(&self, limit: u32) -> Result<Vec<RecordEntry>> {
         self.get_records(limit).await
+    }
+    async fn probe(&self) -> Result<u64> {
+        self.try_lock_and_count().await
     }
     async fn close(&self) {
         self.reader.close().await;
