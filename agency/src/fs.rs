@@ -1,10 +1,11 @@
 //! Files that must survive a crash and that others must not read.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::error::{AgencyError, Result};
@@ -93,6 +94,20 @@ pub fn read_owner_file(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     fs::read(path)
         .map(Zeroizing::new)
         .map_err(AgencyError::io("read", path))
+}
+
+/// SHA-256 of a file, read as a stream.
+pub fn file_digest(path: &Path) -> Result<[u8; 32]> {
+    let fail = |e| AgencyError::io("read", path)(e);
+    let mut file = File::open(path).map_err(fail)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0u8; 64 * 1024];
+    loop {
+        match file.read(&mut buffer).map_err(fail)? {
+            0 => return Ok(hash.finalize().into()),
+            n => hash.update(&buffer[..n]),
+        }
+    }
 }
 
 /// Free bytes for this user where `path` lies. `None` if the system does not tell.

@@ -6,6 +6,7 @@
 //! passphrase         only if init generated it
 //! keys/              sealed secrets, 0600 each
 //! tls/               node.crt, node.csr, ca.crt
+//! exported.peer      the manifest that was given to peers last
 //! state.db           state store
 //! collections/       what this node offers
 //! records/           session records
@@ -110,6 +111,15 @@ impl Home {
 
     /// Opens a home with the first passphrase that `inputs` and the configuration offer.
     pub fn open(dir: &Path, inputs: &PassphraseInputs) -> Result<Self> {
+        let (config, (passphrase, _)) = Self::passphrase(dir, inputs)?;
+        Self::unlock(dir, config, &passphrase)
+    }
+
+    /// The configuration, and the first passphrase that `inputs` and it offer.
+    fn passphrase(
+        dir: &Path,
+        inputs: &PassphraseInputs,
+    ) -> Result<(NodeConfig, (Passphrase, PassphraseSource))> {
         let config = check_and_load(dir)?;
         let file = config.passphrase_file.as_ref().map(|file| dir.join(file));
         if let Some(file) = &file
@@ -118,15 +128,27 @@ impl Home {
         {
             require_owner_only(file, OWNER_FILE)?;
         }
-        let (passphrase, _) = inputs
+        let found = inputs
             .resolve(file.as_deref(), false)?
             .ok_or(AgencyError::NoPassphrase)?;
-        Self::unlock(dir, config, &passphrase)
+        Ok((config, found))
     }
 
     /// Opens a home with a passphrase at hand.
     pub fn open_with(dir: &Path, passphrase: &Passphrase) -> Result<Self> {
         Self::unlock(dir, check_and_load(dir)?, passphrase)
+    }
+
+    /// Changes the passphrase of a home. Whoever has it open goes on; the next start needs the new
+    /// one. Gives where the old one came from.
+    pub fn change_passphrase(
+        dir: &Path,
+        inputs: &PassphraseInputs,
+        new: &Passphrase,
+    ) -> Result<PassphraseSource> {
+        let (_, (old, source)) = Self::passphrase(dir, inputs)?;
+        KeyStore::change_passphrase(&dir.join("keys"), &old, new)?;
+        Ok(source)
     }
 
     fn unlock(dir: &Path, config: NodeConfig, passphrase: &Passphrase) -> Result<Self> {
@@ -212,6 +234,11 @@ impl Home {
         self.dir.join("tls").join("ca.crt")
     }
 
+    /// The manifest that `peer export` made last.
+    pub fn exported_file(&self) -> PathBuf {
+        self.dir.join("exported.peer")
+    }
+
     /// The request to have signed, PEM.
     pub fn request_file(&self) -> PathBuf {
         self.dir.join("tls").join("node.csr")
@@ -256,6 +283,13 @@ impl Home {
     /// The TLS private key, PKCS #8 DER. Wiped on drop.
     pub fn tls_key(&self) -> Result<Zeroizing<Vec<u8>>> {
         self.keys.open_secret(TLS_KEY)
+    }
+
+    /// Writes `tls/node.csr` anew, for the name and address in the configuration and the same key.
+    pub fn renew_request(&self) -> Result<()> {
+        let (config, key) = (&self.config, self.tls_key()?);
+        let request = tls::signing_request(&config.name, config.advertise_host(), &key)?;
+        atomic_write(&self.request_file(), request.as_bytes(), OWNER_FILE)
     }
 
     /// Has the development CA sign `tls/node.csr` again: before the certificate ends. Homes made

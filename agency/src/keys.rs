@@ -171,13 +171,25 @@ impl PassphraseInputs {
     }
 }
 
+/// Asks a person for a new passphrase, twice.
+///
+/// # Errors
+/// `Usage` if the two differ, or nothing can be read.
+pub fn prompt_new() -> Result<Passphrase> {
+    ask_for("New passphrase of this home: ", true)
+}
+
 fn prompt(confirm: bool) -> Result<Passphrase> {
+    ask_for("Passphrase of this home: ", confirm)
+}
+
+fn ask_for(words: &str, confirm: bool) -> Result<Passphrase> {
     let ask = |words: &str| {
         rpassword::prompt_password(words)
             .map(Zeroizing::new)
             .map_err(|e| AgencyError::Usage(format!("cannot read from the terminal: {e}")))
     };
-    let first = Passphrase::new(&ask("Passphrase of this home: ")?)?;
+    let first = Passphrase::new(&ask(words)?)?;
     if confirm && Passphrase::new(&ask("The same again: ")?)?.0 != first.0 {
         return Err(AgencyError::Usage("the two passphrases differ".to_owned()));
     }
@@ -219,28 +231,27 @@ impl MasterKey {
     pub(crate) fn create(passphrase: &Passphrase) -> Result<(Self, String)> {
         let mut key = Zeroizing::new([0u8; 32]);
         fill_random(&mut key[..])?;
-        let mut salt = [0u8; SALT_LEN];
-        fill_random(&mut salt)?;
-        let mut file = MasterFile {
-            format: MASTER_FORMAT.to_owned(),
-            kdf: "argon2id".to_owned(),
-            memory_kib: 19 * 1024,
-            passes: 2,
-            lanes: 1,
-            salt: BASE64.encode(salt),
-            aead: "aes-256-gcm".to_owned(),
-            sealed: String::new(),
-        };
-        let kek = file.derive(passphrase)?;
-        file.sealed = BASE64.encode(seal(&kek, MASTER_AAD, &key[..])?);
-        let mut text = serde_json::to_string_pretty(&file)
-            .map_err(|e| AgencyError::Bug(format!("master key file: {e}")))?;
-        text.push('\n');
+        let text = MasterFile::sealed(&key[..], passphrase)?;
         Ok((Self(aead_key(&key[..])?), text))
     }
 
     /// Opens the text of a master key file.
     pub(crate) fn open(text: &str, path: &Path, passphrase: &Passphrase) -> Result<Self> {
+        Ok(Self(aead_key(&Self::unseal(text, path, passphrase)?)?))
+    }
+
+    /// The text of a master key file for the same key under another passphrase.
+    pub(crate) fn reseal(
+        text: &str,
+        path: &Path,
+        old: &Passphrase,
+        new: &Passphrase,
+    ) -> Result<String> {
+        MasterFile::sealed(&Self::unseal(text, path, old)?, new)
+    }
+
+    /// The key itself.
+    fn unseal(text: &str, path: &Path, passphrase: &Passphrase) -> Result<Zeroizing<Vec<u8>>> {
         let fail = |problem: String| AgencyError::Config {
             file: path.to_path_buf(),
             problem,
@@ -261,7 +272,7 @@ impl MasterKey {
         if key.len() != 32 {
             return Err(fail("sealed: does not hold 32 bytes".to_owned()));
         }
-        Ok(Self(aead_key(&key)?))
+        Ok(key)
     }
 
     /// Seals `bytes`: version(1) ‖ nonce(12) ‖ ciphertext ‖ tag(16), 29 bytes longer than `bytes`.
@@ -292,6 +303,28 @@ fn associated(purpose: &str, name: &str) -> Vec<u8> {
 }
 
 impl MasterFile {
+    /// The text of a file that seals this key, with a fresh salt.
+    fn sealed(key: &[u8], passphrase: &Passphrase) -> Result<String> {
+        let mut salt = [0u8; SALT_LEN];
+        fill_random(&mut salt)?;
+        let mut file = Self {
+            format: MASTER_FORMAT.to_owned(),
+            kdf: "argon2id".to_owned(),
+            memory_kib: 19 * 1024,
+            passes: 2,
+            lanes: 1,
+            salt: BASE64.encode(salt),
+            aead: "aes-256-gcm".to_owned(),
+            sealed: String::new(),
+        };
+        let kek = file.derive(passphrase)?;
+        file.sealed = BASE64.encode(seal(&kek, MASTER_AAD, key)?);
+        let mut text = serde_json::to_string_pretty(&file)
+            .map_err(|e| AgencyError::Bug(format!("master key file: {e}")))?;
+        text.push('\n');
+        Ok(text)
+    }
+
     fn derive(&self, passphrase: &Passphrase) -> Result<RandomizedNonceKey> {
         let fail = |problem: String| AgencyError::Usage(format!("master key file: {problem}"));
         // A changed file must not make this program take all memory or run for hours.

@@ -51,6 +51,21 @@ impl KeyStore {
         })
     }
 
+    /// Seals the master key of the folder under another passphrase, all or nothing. Everything else
+    /// stays as it is: the master key is the same.
+    ///
+    /// # Errors
+    /// `WrongPassphrase` for the old one.
+    pub fn change_passphrase(dir: &Path, old: &Passphrase, new: &Passphrase) -> Result<()> {
+        check_modes(dir)?;
+        let path = dir.join(MASTER_FILE);
+        let bytes = read_owner_file(&path)?;
+        let text = MasterKey::reseal(&String::from_utf8_lossy(&bytes), &path, old, new)?;
+        // It is all that opens this home: what cannot be read back is not put in its place.
+        MasterKey::open(&text, &path, new)?;
+        atomic_write(&path, text.as_bytes(), OWNER_FILE)
+    }
+
     /// Opens the folder. Refuses it, and each file in it, if others can reach them.
     pub fn open(dir: &Path, passphrase: &Passphrase) -> Result<Self> {
         check_modes(dir)?;
@@ -290,6 +305,22 @@ mod tests {
         );
         // dalek prints the public half only.
         assert!(!format!("{key:?}").contains(&hex::encode(key.to_bytes())));
+    }
+
+    #[test]
+    fn another_passphrase_opens_the_same_secrets() {
+        let (dir, store) = store();
+        store.seal_secret("one", b"x").unwrap();
+        let new = Passphrase::new("new words").unwrap();
+        let wrong = Passphrase::new("other").unwrap();
+        let refused = KeyStore::change_passphrase(dir.path(), &wrong, &new).unwrap_err();
+        assert_eq!(refused.code(), "wrong-passphrase");
+        KeyStore::open(dir.path(), &words()).unwrap();
+        KeyStore::change_passphrase(dir.path(), &words(), &new).unwrap();
+        let old = KeyStore::open(dir.path(), &words()).unwrap_err();
+        assert_eq!(old.code(), "wrong-passphrase");
+        let store = KeyStore::open(dir.path(), &new).unwrap();
+        assert_eq!(&store.open_secret("one").unwrap()[..], b"x");
     }
 
     #[test]

@@ -99,7 +99,10 @@ pub async fn publish(
     let epoch = match &known {
         None => 1,
         // A removed collection's keys are gone: it comes back in a new epoch.
-        Some(known) if known.removed || options.rotate => known.epoch + 1,
+        // So are those of one that was withdrawn when a backup was restored.
+        Some(known) if known.removed || options.rotate || known.snapshot_digest.is_none() => {
+            known.epoch + 1
+        }
         Some(known) => known.epoch,
     };
     let policy = &home.config().policy;
@@ -200,7 +203,7 @@ pub async fn publish(
 
 /// Holds a collection for one publication or removal, until the file is dropped. The files are empty
 /// and stay.
-fn lock(home: &Home, name: &Name) -> Result<File> {
+pub(crate) fn lock(home: &Home, name: &Name) -> Result<File> {
     let path = home.collections_dir().join(format!(".{name}.lock"));
     let open = File::options()
         .write(true)

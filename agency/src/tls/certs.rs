@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
-    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256,
 };
 use rustls::pki_types::pem::PemObject;
@@ -77,6 +77,18 @@ pub fn dev_ca_sign(ca_pem: &str, ca_pkcs8: &[u8], request_pem: &str) -> Result<S
         .signed_by(&issuer)
         .map_err(bad("development certificate"))?;
     Ok(certificate.pem())
+}
+
+/// The agency's name in a request of [`signing_request`]; `None` if it has none.
+pub fn request_name(request_pem: &str) -> Result<Option<String>> {
+    let request =
+        CertificateSigningRequestParams::from_pem(request_pem).map_err(bad("tls/node.csr"))?;
+    let name = request.params.distinguished_name.get(&DnType::CommonName);
+    Ok(name.and_then(|value| match value {
+        DnValue::Utf8String(name) => Some(name.clone()),
+        DnValue::PrintableString(name) => Some(name.as_str().to_owned()),
+        _ => None,
+    }))
 }
 
 /// All certificates of a PEM file, in order; at least one.
@@ -167,6 +179,7 @@ mod tests {
         let ca = dev_ca("one", &ca_key).unwrap();
         let request = signing_request("one", Some("192.0.2.1"), &key).unwrap();
         assert!(request.starts_with("-----BEGIN CERTIFICATE REQUEST-----"));
+        assert_eq!(request_name(&request).unwrap().as_deref(), Some("one"));
         let certificate = dev_ca_sign(&ca, &ca_key, &request).unwrap();
 
         let parsed = parse_certificates(&certificate, "test").unwrap();

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 pub use self::certs::{
     certificate_expires_ms, dev_ca, dev_ca_sign, generate_key, key_spki_sha256, parse_certificates,
-    read_certificates, signing_request, spki_sha256,
+    read_certificates, request_name, signing_request, spki_sha256,
 };
 pub use self::pins::{PeerPin, PeerPins, PinSet};
 pub use self::verifier::TlsRefusal;

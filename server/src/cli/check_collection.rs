@@ -2,6 +2,7 @@
 
 use std::{fs::File, io::BufReader, path::Path};
 
+use super::DAY_MS;
 use tallystick_agency::{
     AgencyError,
     collections::{Meta, epoch_keys, snapshot_path},
@@ -18,13 +19,38 @@ use tallystick_protocol::{
     statements::{Hex, Mode, Name},
 };
 
+/// What is odd about a collection that can be served all the same.
+pub(super) struct Finding {
+    pub(super) code: &'static str,
+    pub(super) detail: String,
+    pub(super) fix: String,
+}
+
+fn finding(
+    code: &'static str,
+    detail: impl Into<String>,
+    fix: impl Into<String>,
+) -> Outcome<Option<Finding>> {
+    Ok(Some(Finding {
+        code,
+        detail: detail.into(),
+        fix: fix.into(),
+    }))
+}
+
 /// Refuses a collection that cannot be served; names what else is odd, and how to mend it.
 pub(super) fn collection(
     home: &Home,
     known: &Collection,
     peers: &[Peer],
-) -> Outcome<Option<(String, String)>> {
+    now: i64,
+) -> Outcome<Option<Finding>> {
     let meta = Meta::of(known)?;
+    let rotate = format!("tallyd epoch rotate {}", known.name);
+    let Some(digest) = known.snapshot_digest else {
+        let detail = "not offered: the home was restored, and what was charged is not known";
+        return finding("withdrawn", detail, rotate);
+    };
     let name: Name = known
         .name
         .parse()
@@ -37,9 +63,6 @@ pub(super) fn collection(
         Mode::Elements,
         &meta.types,
     )?;
-    let digest = known
-        .snapshot_digest
-        .ok_or_else(|| AgencyError::Bug("a collection without a snapshot".to_owned()))?;
     let path = snapshot_path(home, &known.name, &digest);
     let publisher = VerifyKey(own_reference(home)?.signing_key.0);
     let again = "publish the collection again";
@@ -58,10 +81,11 @@ pub(super) fn collection(
     let left = leftovers(&path);
     if left > 0 {
         let folder = path.parent().unwrap_or(&path).display().to_string();
-        return Ok(Some((
+        return finding(
+            "leftovers",
             format!("{left} files of publications that were interrupted"),
             format!("while nothing is published: rm {folder}/.snapshot-*"),
-        )));
+        );
     }
     let live = |name: &&Name| {
         peers
@@ -70,16 +94,28 @@ pub(super) fn collection(
     };
     let allow = meta.allow.unwrap_or_default();
     if !allow.is_empty() && !allow.iter().any(|name| live(&name)) {
-        return Ok(Some((
-            "no peer that may ask is there".to_owned(),
-            "add the peer, or publish with another --allow".to_owned(),
-        )));
+        return finding(
+            "nobody-may-ask",
+            "no peer that may ask is there",
+            "add the peer, or publish with another --allow",
+        );
     }
     if !meta.source.input.is_file() {
-        return Ok(Some((
+        return finding(
+            "table-gone",
             format!("its table is gone: {}", meta.source.input.display()),
-            "give --input to the next `tallyd epoch rotate`".to_owned(),
-        )));
+            "give --input to the next `tallyd epoch rotate`",
+        );
+    }
+    let most = home.config().policy.epoch_warn_days;
+    let began = meta.epoch_started_ms.or(known.published_ms).unwrap_or(now);
+    let days = (now - began) / DAY_MS;
+    if most > 0 && days > i64::from(most) {
+        let detail = format!(
+            "epoch {} began {days} days ago; {most} are allowed",
+            known.epoch
+        );
+        return finding("epoch-old", detail, rotate);
     }
     Ok(None)
 }

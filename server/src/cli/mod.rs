@@ -4,13 +4,19 @@
 //! `"schema":"tallyd.COMMAND/1"`. Logs, progress, hints and errors go to stderr. Exit codes are
 //! those of [`tallystick_agency::exit`].
 
+mod backup;
+mod certificate;
 mod check;
 mod check_certificate;
 mod check_collection;
+mod check_peers;
+mod check_place;
+mod check_records;
 mod collection;
 mod epoch;
 mod health;
 mod init;
+mod passphrase;
 mod peer;
 mod peer_add;
 mod serve;
@@ -60,6 +66,15 @@ enum Command {
     /// The life of a collection's keys
     #[command(subcommand)]
     Epoch(epoch::EpochCommand),
+    /// The own certificate
+    #[command(subcommand)]
+    Certificate(certificate::CertificateCommand),
+    /// Change the passphrase of the home
+    Passphrase(passphrase::PassphraseArgs),
+    /// Copy the home, also while it is in use
+    Backup(backup::BackupArgs),
+    /// Make a home from a backup; its collections wait for new epochs
+    Restore(backup::RestoreArgs),
 }
 
 /// Runs the program.
@@ -82,6 +97,10 @@ fn dispatch(cli: &Cli) -> Outcome<Exit> {
         Command::Peer(command) => peer::run(context, command),
         Command::Collection(command) => collection::run(context, command),
         Command::Epoch(command) => epoch::run(context, command),
+        Command::Certificate(command) => certificate::run(context, command),
+        Command::Passphrase(args) => passphrase::run(context, args),
+        Command::Backup(args) => backup::run(context, args),
+        Command::Restore(args) => backup::restore(context, args),
     }?;
     Ok(Exit::Done)
 }
@@ -157,6 +176,12 @@ mod tests {
             "tallyd collection list",
             "tallyd collection remove c",
             "tallyd epoch rotate c",
+            "tallyd certificate renew",
+            "tallyd certificate request",
+            "tallyd certificate install FILE --authority FILE",
+            "tallyd passphrase --new-passphrase-file FILE",
+            "tallyd backup DIR",
+            "tallyd restore BACKUP DIR",
             "tallyd epoch rotate c --input i --mapping m",
         ] {
             let good = good.split_whitespace().collect::<Vec<_>>().join(" ");

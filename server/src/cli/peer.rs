@@ -10,7 +10,7 @@ use serde::Serialize;
 use tallystick_agency::{
     AgencyError, clock,
     exit::{Exit, Failure, Outcome},
-    fs::atomic_write,
+    fs::{OWNER_FILE, atomic_write},
     home::Home,
     peers,
     store::{Peer, Store},
@@ -99,6 +99,8 @@ fn export(context: &Context, file: Option<&Path>) -> Outcome<()> {
         }
     }
     let fingerprint = VerifyKey::from(manifest.signing_key).key_id();
+    // What peers were given, so that `check` can say when it is no longer true.
+    atomic_write(&home.exported_file(), frame.bytes(), OWNER_FILE)?;
     match file {
         None => write_stdout(frame.bytes())?,
         Some(file) => {

@@ -52,6 +52,15 @@ impl SqliteStore {
             .collect()
     }
 
+    /// What SQLite finds damaged in the file, if anything.
+    pub async fn damage(&self) -> Result<Option<String>> {
+        let row = sqlx::query("PRAGMA quick_check(1)")
+            .fetch_one(&self.reader)
+            .await?;
+        let said: String = row.try_get(0)?;
+        Ok((said != "ok").then_some(said))
+    }
+
     /// Writes a copy of the database as it stands at one moment to a file that is not there yet,
     /// mode 0600. Other programs may go on reading and writing.
     pub async fn copy_to(&self, path: &Path) -> Result<()> {
