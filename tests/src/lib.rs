@@ -8,6 +8,7 @@
 //! oracle    matching in a few plain lines
 //! fuzzed    every parser of foreign bytes, and both roles, over any input; also the fuzz targets
 //! fuzzed_home  the same for what needs a home
+//! document  the commands that a document shows, run as they stand
 //! outside   what is not the toolchain: libraries put before the system's, and skipping without them
 //! ```
 //!
@@ -17,6 +18,7 @@
 
 pub mod fuzzed;
 pub mod fuzzed_home;
+pub mod document;
 pub mod oracle;
 pub mod outside;
 pub mod place;

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde::Serialize;
 use tallystick_agency::{
-    AgencyError,
     exit::{Failure, Outcome},
     fs::{OWNER_FILE, atomic_write, read_text},
     home::Home,
+    keystore::DEV_CA_KEY,
     tls::{self, TlsIdentity},
 };
 
@@ -62,14 +62,14 @@ impl Report for Installed {
 }
 
 fn renew(context: &Context, home: &Home) -> Outcome<()> {
-    home.renew_dev_certificate().map_err(|error| match error {
-        AgencyError::NoSecret(_) => Failure::usage(
+    if !home.keys().is_present(DEV_CA_KEY)? {
+        return Err(Failure::usage(
             "no-development-ca",
             "this home has no development CA",
             "have tls/node.csr signed by your CA, then `tallyd certificate install FILE`",
-        ),
-        other => other.into(),
-    })?;
+        ));
+    }
+    home.renew_dev_certificate()?;
     installed(context, home)
 }
 

@@ -198,13 +198,15 @@ async fn inside(checks: &mut Checks, home: &Home) -> Outcome<()> {
     let Some(store) = checks.take("state", home.store().await) else {
         return Ok(());
     };
-    match store.damage().await {
-        Ok(None) => {}
-        Ok(Some(what)) => {
-            let fix = "stop the node and restore the home from a backup";
-            checks.fail("state", "state-damaged", format!("state.db: {what}"), fix);
-        }
-        Err(why) => checks.failed("state", why),
+    // What is read of a damaged file is worth nothing.
+    let damage = match store.damage().await {
+        Ok(damage) => damage,
+        Err(why) => Some(why.to_string()),
+    };
+    if let Some(what) = damage {
+        let fix = "stop the node and restore the home from a backup";
+        checks.fail("state", "state-damaged", format!("state.db: {what}"), fix);
+        return Ok(());
     }
     let known_peers = store.list_peers().await?;
     peers(checks, &known_peers, &store.comparisons().await?, now);

@@ -8,7 +8,11 @@ use crate::place::{Place, error_code, parse, set_mode, text, verdicts};
 fn check_finds_what_is_wrong() {
     let place = Place::new();
     place.two();
-    place.run("peer add beta.peer --home alpha -q", 0);
+    let fingerprint = place.fingerprint("beta");
+    place.run(
+        &format!("peer add beta.peer --home alpha -q --fingerprint {fingerprint}"),
+        0,
+    );
     place.write("list.csv", "a\nx\n");
     place.run(
         "collection publish c --home alpha --input list.csv --key text=a -q",
@@ -31,14 +35,14 @@ fn check_finds_what_is_wrong() {
     assert!(verdicts(&good).contains(&("certificate", "warn")));
 
     let home = place.path("alpha");
-    let finds = |name: &str, words: &str| {
+    let finds = |name: &str, code: &str, words: &str| {
         let output = place.run(&format!("{check} --json"), 2);
         assert_eq!(error_code(&output), "check-failed");
         let checks = parse(&output, "check");
         let all = checks["checks"].as_array().unwrap();
         let found = all
             .iter()
-            .find(|c| c["name"] == name && c["verdict"] == "fail");
+            .find(|c| c["name"] == name && c["code"] == code && c["verdict"] == "fail");
         let found = found.unwrap_or_else(|| panic!("{name}: {checks}"));
         let said = format!("{} {}", found["detail"], found["fix"]);
         assert!(said.contains(words), "{said}");
@@ -46,20 +50,25 @@ fn check_finds_what_is_wrong() {
         // The same for people.
         assert!(text(&place.run(check, 2).stdout).contains("FAIL"));
     };
-    let with = |file: &str, change: &dyn Fn(Vec<u8>) -> Vec<u8>, name: &str, words: &str| {
+    let with = |file: &str, change: &dyn Fn(Vec<u8>) -> Vec<u8>, what: [&str; 3]| {
+        let [name, code, words] = what;
         let path = home.join(file);
         let before = fs::read(&path).unwrap();
         fs::write(&path, change(before.clone())).unwrap();
-        finds(name, words);
+        finds(name, code, words);
         fs::write(&path, before).unwrap();
     };
     let key = home.join("keys/log.sealed");
     set_mode(&key, 0o644);
-    finds("permissions", "chmod 600");
+    finds("permissions", "permissions", "chmod 600");
     set_mode(&key, 0o600);
 
     let append = |line: &'static str| move |before: Vec<u8>| [&before, line.as_bytes()].concat();
-    with("node.toml", &append("oops = 1\n"), "configuration", "oops");
+    with(
+        "node.toml",
+        &append("oops = 1\n"),
+        ["configuration", "config", "oops"],
+    );
     let replace = |from: &'static str, to: &'static str| {
         move |before: Vec<u8>| {
             let before = text(&before);
@@ -68,21 +77,37 @@ fn check_finds_what_is_wrong() {
         }
     };
     let unit = replace("idle_timeout_seconds = 60", "idle_timeout_ms = 60000");
-    with("node.toml", &unit, "configuration", "idle_timeout_ms");
+    with(
+        "node.toml",
+        &unit,
+        ["configuration", "config", "idle_timeout_ms"],
+    );
     let unit = replace(
         "idle_timeout_seconds = 60",
         "idle_timeout_seconds = \"60s\"",
     );
-    with("node.toml", &unit, "configuration", "idle_timeout_seconds");
+    with(
+        "node.toml",
+        &unit,
+        ["configuration", "config", "idle_timeout_seconds"],
+    );
     let range = replace("window_chunks = 4", "window_chunks = 65");
-    with("node.toml", &range, "configuration", "allowed: 1 to 64");
+    with(
+        "node.toml",
+        &range,
+        ["configuration", "config", "allowed: 1 to 64"],
+    );
 
     let flip = |mut before: Vec<u8>| {
         let last = before.len() - 1;
         before[last] ^= 1;
         before
     };
-    with("keys/log.sealed", &flip, "keys", "does not open");
+    with(
+        "keys/log.sealed",
+        &flip,
+        ["keys", "seal-broken", "does not open"],
+    );
     let other = |file: &'static str| {
         let path = place.path("beta").join(file);
         move |_| fs::read(&path).unwrap()
@@ -90,27 +115,23 @@ fn check_finds_what_is_wrong() {
     with(
         "tls/node.crt",
         &other("tls/node.crt"),
-        "certificate",
-        "not for this node's key",
+        ["certificate", "certificate", "not for this node's key"],
     );
     with(
         "tls/ca.crt",
         &other("tls/ca.crt"),
-        "certificate",
-        "not from the authority",
+        ["certificate", "wrong-authority", "not from the authority"],
     );
     let snapshot = format!("collections/c/{}.snapshot", digest(&place));
     with(
         &snapshot,
         &flip,
-        "collection c",
-        "publish the collection again",
+        ["collection c", "snapshot", "publish the collection again"],
     );
     with(
         "keys/oprf.c.1.sealed",
         &flip,
-        "collection c",
-        "does not open",
+        ["collection c", "seal-broken", "does not open"],
     );
 
     assert_eq!(place.json(check, "check")["failed"], 0);

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod care;
 mod check;
 mod collection;
+mod findings;
 mod home;
 mod peer;
 mod place;

@@ -82,6 +82,79 @@ impl Place {
         }
     }
 
+    /// What a home's people tell others about its key.
+    pub(crate) fn fingerprint(&self, home: &str) -> String {
+        let exported = self.json(
+            &format!("peer export {home}.peer --home {home}"),
+            "peer-export",
+        );
+        exported["fingerprint"].as_str().unwrap().to_owned()
+    }
+
+    /// Changes the text of a home's configuration.
+    pub(crate) fn configure(&self, home: &str, from: &str, to: &str) {
+        let file = self.path(home).join("node.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{from}");
+        fs::write(&file, text.replace(from, to)).unwrap();
+    }
+
+    /// Codes that `check` gives, with their verdicts, but for those that are well; and its exit code.
+    pub(crate) fn findings(&self, home: &str) -> (Vec<(String, String)>, i32) {
+        let output = self
+            .command(&format!("check --json --home {home}"))
+            .output()
+            .unwrap();
+        let checks = parse(&output, "check");
+        let all = checks["checks"].as_array().unwrap().iter();
+        let word = |c: &Value, name: &str| c[name].as_str().unwrap().to_owned();
+        let found: Vec<_> = all
+            .filter(|c| c["verdict"] != "ok")
+            .map(|c| {
+                assert!(
+                    word(c, "fix").len() > 5 && word(c, "detail").len() > 5,
+                    "{c}"
+                );
+                (word(c, "code"), word(c, "verdict"))
+            })
+            // Of the machine that runs the tests, and of every home here.
+            .filter(|(code, _)| {
+                !["clock-not-synchronised", "disk-low", "development-ca"].contains(&code.as_str())
+            })
+            .collect();
+        (found, output.status.code().unwrap())
+    }
+
+    /// Demands that `check` finds just this one thing.
+    pub(crate) fn finds(&self, home: &str, code: &str, verdict: &str) {
+        let (found, exit) = self.findings(home);
+        assert_eq!(found, [(code.to_owned(), verdict.to_owned())]);
+        // Warnings alone are no failure.
+        assert_eq!(exit, if verdict == "fail" { 2 } else { 0 }, "{code}");
+    }
+
+    /// Demands that `check` finds nothing.
+    pub(crate) fn is_well(&self, home: &str) {
+        assert_eq!(self.findings(home), (Vec::new(), 0));
+    }
+
+    /// `alpha`, which knows `beta` and offers a list of two.
+    pub(crate) fn offering() -> Self {
+        let place = Self::new();
+        place.two();
+        let fingerprint = place.fingerprint("beta");
+        place.run(
+            &format!("peer add beta.peer --home alpha -q --fingerprint {fingerprint}"),
+            0,
+        );
+        place.write("list.csv", "a\nx\ny\n");
+        place.run(
+            "collection publish c --home alpha --input list.csv --key text=a -q",
+            0,
+        );
+        place
+    }
+
     pub(crate) fn open(&self, name: &str) -> Home {
         Home::open_with(&self.path(name), &Passphrase::new(WORDS).unwrap()).unwrap()
     }

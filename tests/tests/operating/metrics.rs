@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tallystick_tests::document::document;
+
 use crate::{
     ask, metrics_address, published,
     scrape::{Scrape, http},
@@ -111,8 +113,45 @@ fn metrics_add_up_with_what_the_records_say() {
         assert!(after.value("process_open_fds") > 5.0);
     }
     assert!(after.value("process_cpu_seconds_total") > 0.0);
+    documented(&after);
     well_formed(&after);
     only_known_words(&after);
+}
+
+/// The operators' document, the alarms and the node speak of the same metrics.
+fn documented(scrape: &Scrape) {
+    let text = document("docs/operations.md");
+    let shown = |text: &str| -> BTreeSet<String> {
+        let of_name = |c: char| c.is_ascii_lowercase() || c == '_';
+        text.split(|c| !of_name(c))
+            .filter(|word| {
+                (word.starts_with("tallyd_") || word.starts_with("process_")) && word.len() > 8
+            })
+            .map(str::to_owned)
+            .collect()
+    };
+    let real: BTreeSet<String> = scrape
+        .families
+        .iter()
+        .map(|(name, family)| match family.kind.as_str() {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name.clone(),
+        })
+        .collect();
+    let table: String = text
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    assert_eq!(shown(&table), real);
+    let alarms = document("docs/samples/tallyd.rules.yml");
+    let used = shown(&alarms);
+    assert!(used.len() > 8 && used.is_subset(&real), "{used:?}");
+    for line in alarms.lines() {
+        if let Some((_, alarm)) = line.split_once("- alert: ") {
+            assert!(text.contains(&format!("| `{alarm}` |")), "{alarm}");
+        }
+    }
 }
 
 /// Prometheus' rules of naming: https://prometheus.io/docs/practices/naming/
