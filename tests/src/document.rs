@@ -190,7 +190,9 @@ impl Machines {
     /// Starts what serves, and waits until it listens.
     pub fn serve(&mut self, machine: &str, block: &str) {
         let log = self.dir.path().join(format!("{machine}-serve.log"));
-        let mut group = self.shell(machine, block, &log);
+        // A shell that is told to stop waits for what it runs, and ends as that does.
+        let block = format!("trap : TERM\n{block}");
+        let mut group = self.shell(machine, &block, &log);
         let started = Instant::now();
         while !fs::read_to_string(&log)
             .unwrap()

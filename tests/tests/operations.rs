@@ -20,7 +20,7 @@ fn the_operators_commands_work_as_they_are_written() {
         said += &machines.step(&step);
     }
     assert!(blocks > 20, "{blocks}");
-    for expected in ["ready", "is held by this node", "withdrawn", "1002"] {
+    for expected in ["ready", "is held by this node", "withdrawn", "1003"] {
         assert!(said.contains(expected), "{expected}\n{said}");
     }
     // Each match found the same, before and after all that was done between.

@@ -119,12 +119,35 @@ fn links_lead_somewhere() {
         let text = fs::read_to_string(&path).unwrap();
         for (at, _) in text.match_indices("](") {
             let (target, _) = text[at + 2..].split_once(')').unwrap();
-            if !target.starts_with("https://") {
-                let file = path.parent().unwrap().join(target);
-                assert!(file.exists(), "{}: {target}", path.display());
+            if target.starts_with("https://") {
+                continue;
+            }
+            let (name, heading) = target.split_once('#').unwrap_or((target, ""));
+            let file = match name {
+                "" => path.clone(),
+                name => path.parent().unwrap().join(name),
+            };
+            assert!(file.exists(), "{}: {target}", path.display());
+            if !heading.is_empty() {
+                let text = fs::read_to_string(&file).unwrap();
+                let mut anchors = text
+                    .lines()
+                    .filter(|line| line.starts_with('#'))
+                    .map(anchor);
+                let found = anchors.any(|anchor| anchor == heading);
+                assert!(found, "{}: {target}", path.display());
             }
         }
     }
+}
+
+/// What a heading is called in links.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -".contains(*c));
+    kept.collect::<String>().replace(' ', "-")
 }
 
 /// The tests that SECURITY.md points at are there.

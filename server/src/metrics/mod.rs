@@ -69,6 +69,19 @@ const REFUSALS: [RefusalCode; 11] = [
     RefusalCode::Draining,
 ];
 
+/// The codes that are to be expected of sessions that stop, and of connections that are not let in.
+/// Others appear when they happen.
+const FAILURES: [&str; 5] = ["epoch-over", "expired", "mismatch", "network", "revoked"];
+const CONNECTIONS: [&str; 7] = [
+    "expired-certificate",
+    "expired-pin",
+    "handshake-timeout",
+    "network",
+    "not-on-list",
+    "revoked",
+    "unknown-certificate",
+];
+
 /// What becomes of sessions. Each one that is granted is `closed` or `aborted` in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -314,6 +327,8 @@ impl Metrics {
             &["bug", "io", "seal-broken", "store"],
         );
         start(&metrics.elements, "type", &TYPES);
+        start(&metrics.failures, "code", &FAILURES);
+        start(&metrics.connections_refused, "code", &CONNECTIONS);
         start(&metrics.bytes, "direction", &["in", "out"]);
         start(
             &metrics.calls,
