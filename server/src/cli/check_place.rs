@@ -29,7 +29,7 @@ const CLOCK_TOLERANCE_MS: i64 = 60_000;
 /// Whoever knows whether the clock is synchronised may take this long to say so.
 const CLOCK_TIMEOUT: Duration = Duration::from_secs(2);
 const TIMEDATECTL: &str = "/usr/bin/timedatectl";
-/// Handles that a node needs beside its sessions: store, threads, snapshots, metrics.
+/// Handles that a node needs beside its peers: store, threads, metrics.
 const HANDLES_BESIDE: u64 = 128;
 
 /// Who else can reach what hurts. The opened parts refuse themselves; all are named at once here.
@@ -119,9 +119,15 @@ fn largest_snapshot(collections: &Path) -> u64 {
     sizes.max().unwrap_or(0)
 }
 
-/// A session holds its connection and its record.
+/// A connection holds a handle, so does a handshake, and a session's record.
 pub(super) fn file_handles(checks: &mut Checks, limits: &Limits) {
-    let need = u64::from(limits.max_sessions_total) * 2 + HANDLES_BESIDE;
+    let held = [
+        limits.max_connections_total,
+        limits.max_handshakes_total,
+        limits.max_sessions_total,
+        limits.max_snapshots_total,
+    ];
+    let need = held.iter().copied().map(u64::from).sum::<u64>() + HANDLES_BESIDE;
     if let Some(most) = process::most_file_handles() {
         let detail = format!("{most} may be open, {need} are advised for these limits");
         if most < need {

@@ -72,13 +72,21 @@ const REFUSALS: [RefusalCode; 11] = [
 /// The codes that are to be expected of sessions that stop, and of connections that are not let in.
 /// Others appear when they happen.
 const FAILURES: [&str; 5] = ["epoch-over", "expired", "mismatch", "network", "revoked"];
-const CONNECTIONS: [&str; 7] = [
+const CALLS: [&str; 4] = [
+    "too-many-calls",
+    "too-many-connections",
+    "too-many-requests",
+    "too-many-snapshots",
+];
+const CONNECTIONS: [&str; 9] = [
     "expired-certificate",
     "expired-pin",
     "handshake-timeout",
     "network",
     "not-on-list",
     "revoked",
+    "too-many-connections",
+    "too-many-handshakes",
     "unknown-certificate",
 ];
 
@@ -329,6 +337,7 @@ impl Metrics {
         start(&metrics.elements, "type", &TYPES);
         start(&metrics.failures, "code", &FAILURES);
         start(&metrics.connections_refused, "code", &CONNECTIONS);
+        start(&metrics.calls_refused, "code", &CALLS);
         start(&metrics.bytes, "direction", &["in", "out"]);
         start(
             &metrics.calls,

@@ -131,6 +131,7 @@ fn charge(place: &Place, home: &str) {
             element_type: "text",
             elements: 16,
             digest: &[9; 32],
+            question: b"chunk",
         };
         let bound = store.bind_chunk(&chunk, 100, now).await.unwrap();
         assert_eq!(bound, Bound::New { charged_total: 16 });

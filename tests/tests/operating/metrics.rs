@@ -206,7 +206,8 @@ fn only_known_words(scrape: &Scrape) {
     let codes = "not-available type-not-offered mode-not-offered profile-mismatch too-many-elements \
                  quota-exceeded clock-skew expired replayed busy draining bug io seal-broken store \
                  epoch-over mismatch network revoked expired-certificate expired-pin \
-                 handshake-timeout not-on-list unknown-certificate";
+                 handshake-timeout not-on-list unknown-certificate too-many-calls \
+                 too-many-connections too-many-requests too-many-snapshots too-many-handshakes";
     let codes: Vec<&str> = codes.split(' ').collect();
     for (name, value) in &labels {
         let value = value.as_str();
