@@ -19,7 +19,7 @@ use crate::{
     home::Home,
     keys::PassphraseInputs,
     logging::{LogFormat, init_tracing},
-    process,
+    memory, process,
     report::{self, Report},
 };
 
@@ -127,6 +127,7 @@ pub fn main<C: Parser>(
             failure.exit
         })
     }));
+    memory::wipe_whole_stack();
     exit.unwrap_or(Exit::Bug).into()
 }
 
@@ -171,6 +172,9 @@ fn misused(program: &str, error: &clap::Error) -> Exit {
 pub fn runtime() -> Outcome<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // What a task leaves on a thread's stack would stay there until the next is as deep.
+        .on_thread_park(memory::wipe_stack)
+        .on_thread_stop(memory::wipe_stack)
         .build()
         .map_err(|e| AgencyError::Bug(format!("cannot start threads: {e}")).into())
 }

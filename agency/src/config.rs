@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::error::{AgencyError, Result};
 use crate::fs::read_text;
 use crate::logging::{LogFormat, check_filter};
+use crate::memory::LockMemory;
 
 /// The name of the configuration file inside a home.
 pub const FILE_NAME: &str = "node.toml";
@@ -38,6 +39,9 @@ pub struct NodeConfig {
     pub advertise_address: Option<String>,
     /// A file with the passphrase; relative paths start at the home.
     pub passphrase_file: Option<PathBuf>,
+    /// Whether memory is kept out of swap.
+    #[serde(default)]
+    pub lock_memory: LockMemory,
     /// Logs.
     #[serde(default)]
     pub log: LogConfig,
@@ -196,6 +200,7 @@ impl NodeConfig {
             listen_address: default_listen_address(),
             advertise_address: None,
             passphrase_file: None,
+            lock_memory: LockMemory::default(),
             log: LogConfig::default(),
             metrics: MetricsConfig::default(),
             limits: Limits::default(),
@@ -228,7 +233,7 @@ impl NodeConfig {
     }
 
     /// The commented file for this configuration. Only the five keys at the top may differ from
-    /// the defaults; the sections below are always the template's.
+    /// the defaults; lock_memory and the sections below are always the template's.
     pub fn render(&self) -> String {
         let quoted = |value: &str| toml::Value::from(value).to_string();
         let line = |key: &str, value: Option<String>, example: &str| match value {
@@ -517,7 +522,7 @@ mod tests {
                 comment.push(' ');
             }
         }
-        assert_eq!(keys, 5 + 2 + 1 + 18 + 8);
+        assert_eq!(keys, 6 + 2 + 1 + 18 + 8);
         assert!(!text.contains('{') && !text.contains('}'));
     }
 

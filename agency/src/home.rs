@@ -29,6 +29,7 @@ use crate::fs::{
 use crate::keys::{Passphrase, PassphraseInputs, PassphraseSource};
 use crate::keystore::{DEV_CA_KEY, KeyStore, LOG_KEY, SIGNING_KEY, TLS_KEY};
 use crate::report::moment;
+use crate::memory;
 use crate::store::{SqliteStore, Store};
 use crate::tls::{self, TlsIdentity};
 
@@ -121,6 +122,8 @@ impl Home {
         inputs: &PassphraseInputs,
     ) -> Result<(NodeConfig, (Passphrase, PassphraseSource))> {
         let config = check_and_load(dir)?;
+        // Before the first secret is read.
+        memory::settle(config.lock_memory, &dir.join(config::FILE_NAME))?;
         let file = config.passphrase_file.as_ref().map(|file| dir.join(file));
         if let Some(file) = &file
             && file.starts_with(dir)

@@ -12,6 +12,7 @@ use crate::fs::{
     OWNER_DIR, OWNER_FILE, atomic_write, read_owner_file, require_owner_only, sync_dir,
 };
 use crate::keys::{MasterKey, Passphrase, fill_random};
+use crate::memory::WipedStack;
 
 /// The file of the sealed master key.
 pub const MASTER_FILE: &str = "master.json";
@@ -43,6 +44,7 @@ impl fmt::Debug for KeyStore {
 impl KeyStore {
     /// Makes a master key in the empty folder `dir` and seals it under `passphrase`.
     pub fn create(dir: &Path, passphrase: &Passphrase) -> Result<Self> {
+        let _wiped = WipedStack;
         let (master, text) = MasterKey::create(passphrase)?;
         atomic_write(&dir.join(MASTER_FILE), text.as_bytes(), OWNER_FILE)?;
         Ok(Self {
@@ -68,6 +70,7 @@ impl KeyStore {
 
     /// Opens the folder. Refuses it, and each file in it, if others can reach them.
     pub fn open(dir: &Path, passphrase: &Passphrase) -> Result<Self> {
+        let _wiped = WipedStack;
         check_modes(dir)?;
         let path = dir.join(MASTER_FILE);
         let bytes = read_owner_file(&path)?;
@@ -89,6 +92,7 @@ impl KeyStore {
     ///
     /// Names are 1 to 160 of `a-z 0-9 - . _`, starting with a letter or digit.
     pub fn seal_secret(&self, name: &str, secret: &[u8]) -> Result<()> {
+        let _wiped = WipedStack;
         let path = self.path(name)?;
         let sealed = self.master.seal("secret", name, secret)?;
         atomic_write(&path, &sealed, OWNER_FILE)
@@ -96,6 +100,7 @@ impl KeyStore {
 
     /// Opens a secret. It is wiped from memory on drop.
     pub fn open_secret(&self, name: &str) -> Result<Zeroizing<Vec<u8>>> {
+        let _wiped = WipedStack;
         let path = self.path(name)?;
         if !self.is_present(name)? {
             return Err(AgencyError::NoSecret(name.to_owned()));
@@ -122,11 +127,13 @@ impl KeyStore {
     /// Seals bytes for a field of the database. `aad` says which one; the same must be given to
     /// open it. 29 bytes longer than `bytes`.
     pub fn seal_blob(&self, aad: &str, bytes: &[u8]) -> Result<Vec<u8>> {
+        let _wiped = WipedStack;
         self.master.seal("blob", aad, bytes)
     }
 
     /// Opens what [`Self::seal_blob`] sealed.
     pub fn open_blob(&self, aad: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+        let _wiped = WipedStack;
         self.master
             .open_sealed("blob", aad, sealed)
             .ok_or_else(|| AgencyError::SealBroken {
@@ -137,6 +144,7 @@ impl KeyStore {
     /// HMAC-SHA256 of bytes under a secret of this home, which is made when it is first needed: a
     /// digest that nobody can test guesses against without the home's keys.
     pub fn keyed_digest(&self, name: &str, bytes: &[u8]) -> Result<[u8; 32]> {
+        let _wiped = WipedStack;
         if !self.is_present(name)? {
             let mut secret = Zeroizing::new([0u8; 32]);
             fill_random(&mut secret[..])?;
@@ -150,6 +158,7 @@ impl KeyStore {
 
     /// Makes and seals a new Ed25519 key.
     pub(crate) fn create_ed25519(&self, name: &str) -> Result<()> {
+        let _wiped = WipedStack;
         let mut seed = Zeroizing::new([0u8; 32]);
         fill_random(&mut seed[..])?;
         self.seal_secret(name, &seed[..])
@@ -157,6 +166,7 @@ impl KeyStore {
 
     /// Opens an Ed25519 key. It wipes itself on drop.
     pub fn ed25519(&self, name: &str) -> Result<SigningKey> {
+        let _wiped = WipedStack;
         let seed = self.open_secret(name)?;
         match seed.first_chunk::<32>() {
             Some(bytes) if seed.len() == 32 => Ok(SigningKey::from_bytes(bytes)),

@@ -5,6 +5,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::sys::time::TimeVal;
 
 use crate::error::{AgencyError, Result};
+use crate::memory;
 
 /// What this process has used so far.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,10 +16,18 @@ pub struct Usage {
     pub peak_rss_bytes: u64,
 }
 
-/// Call first in `main`: no core dumps (they would hold keys), new files for the owner only.
+/// Call first in `main`: no core dumps (they would hold keys), no reading of this process's memory
+/// by others of the same user, memory out of swap where that is allowed, new files for the owner
+/// only.
 pub fn harden() -> Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)
         .map_err(|e| AgencyError::Bug(format!("cannot switch off core dumps: {e}")))?;
+    // A dump that goes to a program instead of a file knows no limit; and whoever may trace this
+    // process may read it.
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_dumpable(false)
+        .map_err(|e| AgencyError::Bug(format!("cannot forbid dumps of memory: {e}")))?;
+    memory::lock();
     umask(Mode::from_bits_truncate(0o077));
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::error::{AgencyError, Result};
+use crate::memory;
 
 /// The work panicked. The pool goes on. What it said went to the panic hook only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -108,6 +109,7 @@ impl WorkerPool {
             }
             // Nothing of `f` is seen again after a panic: it is consumed here.
             let value = catch_unwind(AssertUnwindSafe(f));
+            memory::wipe_stack();
             // Before the caller goes on, so that its next job finds the place free.
             drop(permit);
             if let Ok(value) = value {

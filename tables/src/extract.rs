@@ -46,8 +46,9 @@ impl Extractor {
     /// # Errors
     /// `MissingColumn`.
     pub fn new(header: &Header, mapping: &Mapping) -> Result<Self, TableError> {
+        let known = header.has_any(mapping.columns());
         let field = |part: &Part| match part {
-            Part::Column(name) => header.index(name).map(Field::Column),
+            Part::Column(name) => header.find(name, known).map(Field::Column),
             Part::Constant(text) => Ok(Field::Constant(text.clone())),
         };
         let keys = mapping
@@ -168,7 +169,8 @@ impl LabelColumns {
     /// # Errors
     /// `MissingColumn`.
     pub fn new(header: &Header, mapping: &Mapping) -> Result<Self, TableError> {
-        let indexes = mapping.label().iter().map(|c| header.index(c));
+        let known = header.has_any(mapping.columns());
+        let indexes = mapping.label().iter().map(|c| header.find(c, known));
         Ok(Self {
             indexes: indexes.collect::<Result<_, _>>()?,
         })

@@ -219,6 +219,16 @@ impl Mapping {
         &self.label
     }
 
+    /// All columns that are named, of keys and label.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
+        let parts = self.keys.iter().flat_map(KeySpec::parts);
+        let keys = parts.filter_map(|part| match part {
+            Part::Column(name) => Some(name.as_str()),
+            Part::Constant(_) => None,
+        });
+        keys.chain(self.label.iter().map(String::as_str))
+    }
+
     /// The types of the keys, each once, in the order of first appearance.
     pub fn types(&self) -> Vec<IdentifierType> {
         let mut types = Vec::new();

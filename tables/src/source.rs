@@ -137,6 +137,22 @@ impl Header {
     /// # Errors
     /// `MissingColumn`, which lists what there is.
     pub fn index(&self, column: &str) -> Result<usize, TableError> {
+        self.find(column, false)
+    }
+
+    /// Whether one of these columns is there, in whatever case: then the line is a header.
+    pub(crate) fn has_any<'a>(&self, mut columns: impl Iterator<Item = &'a str>) -> bool {
+        let has = |column: &str| {
+            self.names
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(column))
+        };
+        columns.any(has)
+    }
+
+    /// The index of a column. A line that is not known to be a header is shown in the error only if
+    /// it can hardly be a row of data.
+    pub(crate) fn find(&self, column: &str, is_header: bool) -> Result<usize, TableError> {
         self.names
             .iter()
             .position(|name| name == column)
@@ -144,14 +160,14 @@ impl Header {
                 file: self.file.clone(),
                 line: self.line,
                 column: column.to_owned(),
-                header: self.describe(),
+                header: self.describe(is_header),
             })
     }
 
-    fn describe(&self) -> String {
-        if looks_like_data(&self.names) {
+    fn describe(&self, is_header: bool) -> String {
+        if looks_like_data(&self.names) || !(is_header || self.names.iter().all(|n| plain(n))) {
             return format!(
-                "its {} columns look like a row of data, so they are not shown; the first line must \
+                "its {} columns may be a row of data, so they are not shown; the first line must \
                  name the columns",
                 self.names.len()
             );
@@ -187,8 +203,8 @@ impl Header {
                 });
             }
             if let Some(first) = seen.insert(name.as_str(), i) {
-                let name = if looks_like_data(&self.names) {
-                    "not shown: the line looks like data".to_owned()
+                let name = if looks_like_data(&self.names) || !plain(name) {
+                    "not shown: the line may be data".to_owned()
                 } else {
                     shown(name)
                 };
@@ -225,6 +241,14 @@ fn looks_like_data(names: &[String]) -> bool {
         chars.windows(4).any(|w| w.iter().all(|c| c.is_numeric()))
     };
     names.iter().any(four_digits)
+}
+
+/// Whether a text is written as names of columns mostly are, and identifiers and names of people
+/// hardly ever: small letters, and two digits at most.
+fn plain(name: &str) -> bool {
+    let letter = |b: u8| b.is_ascii_lowercase() || b"_- .;|\t".contains(&b);
+    let digits = name.bytes().filter(u8::is_ascii_digit).count();
+    digits <= 2 && name.bytes().all(|b| letter(b) || b.is_ascii_digit())
 }
 
 /// A name for an error: no control characters, not too long.

@@ -1,4 +1,8 @@
 use super::*;
+use crate::{
+    extract::Extractor,
+    mapping::{KeySpec, Mapping},
+};
 use std::io::Write;
 use tempfile::TempDir;
 
@@ -103,6 +107,35 @@ fn data_in_the_place_of_a_header_is_not_shown() {
     assert!(!format!("{source:?}").contains("Eriksson"));
     let shown = open_error(b"Eriksson,Eriksson,L898902C3\n").to_string();
     assert!(!shown.contains("Eriksson"), "{shown}");
+    // Nor where no four digits stand together.
+    for line in [
+        &b"ZK3QW8YV5TJX,UTO\n"[..],
+        b"Eriksson,Anna\n",
+        b"12-34-56\n",
+    ] {
+        let (_dir, path) = table(line);
+        let source = Source::open(path).unwrap();
+        let shown = source.header().index("passport").unwrap_err().to_string();
+        assert!(shown.contains("must name the columns"), "{shown}");
+    }
+    let shown = open_error(b"Eriksson,Eriksson\n").to_string();
+    assert!(!shown.contains("Eriksson"), "{shown}");
+}
+
+#[test]
+fn names_of_columns_are_shown_where_one_of_those_asked_for_is_there() {
+    let (_dir, path) = table(b"PassportNo,State\n");
+    let source = Source::open(path).unwrap();
+    let shown = |keys: &str| {
+        let mapping = Mapping::from_flags(vec![KeySpec::parse(keys).unwrap()], vec![]).unwrap();
+        Extractor::new(source.header(), &mapping)
+            .unwrap_err()
+            .to_string()
+    };
+    let there = shown("document=passport,state");
+    assert!(there.contains("PassportNo, State"), "{there}");
+    let not = shown("document=passport,country");
+    assert!(!not.contains("PassportNo"), "{not}");
 }
 
 #[test]

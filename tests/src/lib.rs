@@ -4,11 +4,15 @@
 //! ```text
 //! programs  where the two programs are, built if need be
 //! place     a temporary folder: homes, tables, running commands, nodes that serve
+//! running   a command under way; waiting for what must come
+//! proxy     a network that fails when it is told to, and keeps what passes
 //! wire      frames over real TLS without a client's good manners
 //! oracle    matching in a few plain lines
 //! fuzzed    every parser of foreign bytes, and both roles, over any input; also the fuzz targets
 //! fuzzed_home  the same for what needs a home
 //! document  the commands that a document shows, run as they stand
+//! canary    planted values, and looking for them in bytes, files, folders
+//! memory    programs stopped so that their memory can be read
 //! outside   what is not the toolchain: libraries put before the system's, and skipping without them
 //! ```
 //!
@@ -19,8 +23,12 @@
 pub mod fuzzed;
 pub mod fuzzed_home;
 pub mod document;
+pub mod canary;
+pub mod memory;
 pub mod oracle;
 pub mod outside;
 pub mod place;
 pub mod programs;
+pub mod proxy;
+pub mod running;
 pub mod wire;

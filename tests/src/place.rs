@@ -1,6 +1,7 @@
 //! A folder with homes and tables in it, and running the programs there.
 
 use std::{
+    ffi::OsString,
     fs,
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
@@ -19,7 +20,7 @@ use tempfile::TempDir;
 
 use crate::programs::program;
 
-/// The passphrase of every home.
+/// The passphrase of every home, unless a place has its own.
 const WORDS: &str = "words for tests";
 /// A command that takes longer hangs.
 const LONGEST: Duration = Duration::from_secs(120);
@@ -28,6 +29,9 @@ const LONGEST: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct Place {
     dir: TempDir,
+    words: String,
+    /// What every command finds in its environment.
+    environment: Vec<(String, OsString)>,
 }
 
 /// How a command ended.
@@ -53,7 +57,24 @@ impl Place {
     pub fn new() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
+            words: WORDS.to_owned(),
+            environment: vec![("TALLY_PASSPHRASE".to_owned(), WORDS.into())],
         }
+    }
+
+    /// An empty one whose homes have this passphrase, which commands read from the file `words`.
+    #[must_use]
+    pub fn with_words(words: &str) -> Self {
+        let mut place = Self::new();
+        place.words = words.to_owned();
+        let file = place.write("words", &format!("{words}\n"));
+        place.environment = vec![("TALLY_PASSPHRASE_FILE".to_owned(), file.into())];
+        place
+    }
+
+    /// From now on every command finds this in its environment.
+    pub fn set(&mut self, name: &str, value: impl Into<OsString>) {
+        self.environment.push((name.to_owned(), value.into()));
     }
 
     /// A path in it.
@@ -83,10 +104,11 @@ impl Place {
         command
             .args(words)
             .current_dir(self.dir.path())
-            .env("TALLY_PASSPHRASE", WORDS)
+            .env_remove("TALLY_PASSPHRASE")
             .env_remove("TALLY_PASSPHRASE_FILE")
             .env_remove("TALLY_HOME")
             .env_remove("TALLY_LOG")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
     }
@@ -185,7 +207,7 @@ impl Place {
     /// Opens a home in this process.
     #[must_use]
     pub fn home(&self, name: &str) -> Home {
-        Home::open_with(&self.path(name), &Passphrase::new(WORDS).unwrap()).unwrap()
+        Home::open_with(&self.path(name), &Passphrase::new(&self.words).unwrap()).unwrap()
     }
 
     /// Writes a trust file that vouches for these homes.
@@ -204,9 +226,14 @@ impl Place {
     /// Starts `tallyd serve` and waits until it listens.
     #[must_use]
     pub fn serve(&self, home: &str) -> Serving {
+        self.serve_by(self.command(&format!("tallyd serve --home {home}")), home)
+    }
+
+    /// Starts a command that serves, and waits until it listens.
+    #[must_use]
+    pub fn serve_by(&self, mut command: Command, home: &str) -> Serving {
         let log = self.path(&format!("{home}.log"));
-        let child = self
-            .command(&format!("tallyd serve --home {home}"))
+        let child = command
             .stdout(Stdio::null())
             .stderr(fs::File::create(&log).unwrap())
             .spawn();
@@ -259,10 +286,15 @@ impl Serving {
         fs::read_to_string(&self.log).unwrap()
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> Pid {
+        Pid::from_raw(self.child.id().try_into().unwrap())
+    }
+
     /// Tells it to stop, as an operator does; gives its exit code.
     pub fn stop(mut self) -> Option<i32> {
-        let id = Pid::from_raw(self.child.id().try_into().unwrap());
-        kill(id, Signal::SIGTERM).unwrap();
+        kill(self.id(), Signal::SIGTERM).unwrap();
         self.child.wait().unwrap().code()
     }
 }

@@ -11,27 +11,20 @@ mod frames;
 mod interrupted;
 #[path = "resume/outputs.rs"]
 mod outputs;
-#[path = "resume/proxy.rs"]
-mod proxy;
-#[path = "resume/running.rs"]
-mod running;
 #[path = "resume/spoiled.rs"]
 mod spoiled;
 #[path = "resume/twice.rs"]
 mod twice;
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::fs;
 
 use serde_json::Value;
 use tallystick_tests::{
     oracle::{self, Key, Table},
     place::{Place, Serving},
+    proxy,
+    running::{self, Running, wait_for},
 };
-
-use self::running::Running;
 
 /// Own rows, each an element; padded to [`PADDED`].
 const OURS: usize = 1500;
@@ -179,21 +172,5 @@ impl Stage {
         let verdict = self.verify(&record);
         assert_eq!(verdict["records"][0]["status"], "aborted");
         self.place.json(&format!("tally audit show {record}"))
-    }
-}
-
-/// Looks until it is there; a minute at most.
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        let waited = started.elapsed();
-        assert!(
-            waited < Duration::from_secs(60),
-            "waited too long for {what}"
-        );
-        std::thread::sleep(Duration::from_millis(2));
     }
 }

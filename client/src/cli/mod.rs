@@ -10,7 +10,7 @@ mod offers;
 mod tables;
 mod trial;
 
-use std::{future::Future, path::PathBuf, process::ExitCode};
+use std::{future::Future, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use tallystick_agency::{
@@ -23,6 +23,9 @@ use crate::datagen;
 
 /// Name of the program, and first part of its schemas.
 pub(crate) const PROGRAM: &str = "tally";
+
+/// How long the end of a program waits for its threads.
+const SHUTDOWN: Duration = Duration::from_millis(200);
 
 /// Find which of your identifiers another agency also holds, and nothing about the rest.
 #[derive(Debug, Parser)]
@@ -137,8 +140,8 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> 
             () = signals.next() => Err(interrupted()),
         }
     });
-    // Threads that still read a table end with the process.
-    runtime.shutdown_background();
+    // Threads wipe what they hold as they end. One that still reads a table ends with the process.
+    runtime.shutdown_timeout(SHUTDOWN);
     result
 }
 

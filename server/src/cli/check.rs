@@ -17,6 +17,7 @@ use tallystick_agency::{
     config::{FILE_NAME, NodeConfig},
     exit::{Exit, Failure, Outcome},
     home::Home,
+    memory::{self, LockMemory, NotLocked},
     store::{Collection, Peer, SqliteStore, Store},
 };
 
@@ -171,6 +172,7 @@ pub(super) fn run(context: &Context) -> Outcome<()> {
             port(&mut checks, config, home.as_ref()).await;
             Ok(())
         })?;
+        locked(&mut checks, config.lock_memory);
     }
     print(context, &checks)?;
     match checks.failed {
@@ -181,6 +183,19 @@ pub(super) fn run(context: &Context) -> Outcome<()> {
             format!("{failed} of {} checks failed", checks.checks.len()),
             "do what the last column says",
         )),
+    }
+}
+
+/// Whether keys can reach swap. `off` was somebody's choice.
+fn locked(checks: &mut Checks, wish: LockMemory) {
+    match memory::state(wish) {
+        Ok(()) => checks.ok("memory", "locked, kept out of swap"),
+        Err(why @ NotLocked::Off) => checks.ok("memory", why.to_string()),
+        Err(why) => {
+            let why = why.to_string();
+            let (what, fix) = why.split_once("; ").unwrap_or((&why, ""));
+            checks.warn("memory", "memory-not-locked", what, fix);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use tallystick_agency::{
     config::{FILE_NAME, LogConfig, NodeConfig},
     exit::{Exit, Failure, Outcome},
     logging::init_tracing,
+    memory::{self, LockMemory},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,12 @@ pub(super) fn run(context: &Context) -> Outcome<()> {
     init_tracing(log.format, filter)?;
     let home = context.open_home()?;
     home.current_tls_identity(now_ms())?;
+    // `off` was somebody's choice.
+    if home.config().lock_memory != LockMemory::Off
+        && let Err(why) = memory::state(home.config().lock_memory)
+    {
+        tracing::warn!("{why}");
+    }
 
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;

@@ -3,21 +3,23 @@
 use std::{
     fs::File,
     io::{Read, Seek},
-    process::Child,
+    os::fd::AsRawFd,
+    process::{Child, Command},
     time::{Duration, Instant},
 };
 
+use crate::place::{Ended, Place, object};
 use nix::{
     sys::signal::{self, Signal},
     unistd::Pid,
 };
 use serde_json::Value;
-use tallystick_tests::place::{Ended, Place, object};
 
 /// A command that takes longer hangs.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// Killed when dropped.
+#[derive(Debug)]
 pub struct Running {
     line: String,
     child: Child,
@@ -26,10 +28,17 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts a command line.
+    #[must_use]
     pub fn start(place: &Place, line: &str) -> Self {
+        Self::of(place.command(line), line)
+    }
+
+    /// Starts a command; `line` is what messages call it.
+    #[must_use]
+    pub fn of(mut command: Command, line: &str) -> Self {
         let (out, err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
-        let child = place
-            .command(line)
+        let child = command
             .stdout(out.try_clone().unwrap())
             .stderr(err.try_clone().unwrap())
             .spawn();
@@ -41,12 +50,26 @@ impl Running {
         }
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> Pid {
+        Pid::from_raw(self.child.id().try_into().unwrap())
+    }
+
+    /// What it has said on stderr so far.
+    #[must_use]
+    pub fn said(&self) -> String {
+        // Not through the shared handle: its place in the file is the child's.
+        std::fs::read_to_string(format!("/proc/self/fd/{}", self.err.as_raw_fd())).unwrap()
+    }
+
+    /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        let id = Pid::from_raw(self.child.id().try_into().unwrap());
-        signal::kill(id, signal).unwrap();
+        signal::kill(self.id(), signal).unwrap();
     }
 
     /// Waits for its end. The code of one that a signal killed is -1.
+    #[must_use]
     pub fn end(mut self) -> Ended {
         let started = Instant::now();
         let status = loop {
@@ -89,6 +112,7 @@ impl Drop for Running {
 }
 
 /// Code and message of the error on the last line of stderr.
+#[must_use]
 pub fn failure(ended: &Ended) -> (String, String) {
     let last = ended.err.lines().last().unwrap_or_default();
     let error = object(&format!("{last}\n"));
@@ -101,4 +125,17 @@ fn text(file: &mut File) -> String {
     file.rewind().unwrap();
     file.read_to_string(&mut text).unwrap();
     text
+}
+
+/// Looks until it is there; a minute at most.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        let waited = started.elapsed();
+        assert!(waited < LONGEST, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }

@@ -5,12 +5,12 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use crate::wait_for;
+use crate::running::wait_for;
 
 /// Which way bytes go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,16 +35,20 @@ struct Shared {
     state: AtomicU8,
     passed: [AtomicU64; 2],
     stop: Mutex<(Stop, u8)>,
+    recording: AtomicBool,
+    recorded: [Mutex<Vec<u8>>; 2],
 }
 
 /// Passes TCP connections on to an address.
 pub struct Proxy {
+    /// Where it listens.
     pub address: SocketAddr,
     shared: Arc<Shared>,
 }
 
 impl Proxy {
     /// Passes everything on.
+    #[must_use]
     pub fn new(upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -54,6 +58,8 @@ impl Proxy {
             state: AtomicU8::new(PASSING),
             passed: [AtomicU64::new(0), AtomicU64::new(0)],
             stop: Mutex::new((Box::new(|_, _| false), PASSING)),
+            recording: AtomicBool::new(false),
+            recorded: Default::default(),
         });
         let accepting = Arc::clone(&shared);
         std::thread::spawn(move || accept(&listener, &accepting));
@@ -90,9 +96,26 @@ impl Proxy {
         self.shared.state.store(PASSING, Ordering::SeqCst);
     }
 
+    /// From now on keeps what passes, both ways.
+    pub fn record(&self) {
+        self.shared.recording.store(true, Ordering::SeqCst);
+    }
+
+    /// What passed one way since it records, connections mixed as they came.
+    #[must_use]
+    pub fn recorded(&self, way: Way) -> Vec<u8> {
+        self.shared.recorded[way as usize].lock().unwrap().clone()
+    }
+
     /// Leads new connections elsewhere.
     pub fn lead_to(&self, upstream: SocketAddr) {
         *self.shared.upstream.lock().unwrap() = upstream;
+    }
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Proxy({})", self.address)
     }
 }
 
@@ -170,6 +193,10 @@ fn pump(way: Way, mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
             break;
         }
         passed.fetch_add(read as u64, Ordering::SeqCst);
+        if shared.recording.load(Ordering::SeqCst) {
+            let mut recorded = shared.recorded[way as usize].lock().unwrap();
+            recorded.extend_from_slice(&buffer[..read]);
+        }
     }
     // Either may be gone already.
     let _ = from.shutdown(Shutdown::Both);
