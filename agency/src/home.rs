@@ -28,8 +28,8 @@ use crate::fs::{
 };
 use crate::keys::{Passphrase, PassphraseInputs, PassphraseSource};
 use crate::keystore::{DEV_CA_KEY, KeyStore, LOG_KEY, SIGNING_KEY, TLS_KEY};
-use crate::report::moment;
 use crate::memory;
+use crate::report::moment;
 use crate::store::{SqliteStore, Store};
 use crate::tls::{self, TlsIdentity};
 

@@ -20,10 +20,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+pub mod canary;
+pub mod document;
 pub mod fuzzed;
 pub mod fuzzed_home;
-pub mod document;
-pub mod canary;
 pub mod memory;
 pub mod oracle;
 pub mod outside;

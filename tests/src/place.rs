@@ -274,12 +274,6 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Its process.
-    #[must_use]
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// What it has logged so far.
     #[must_use]
     pub fn log(&self) -> String {

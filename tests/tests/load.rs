@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::unistd::Pid;
 use tallystick_client::run::{Grounds, MatchOptions, SharedBuffer, Sink, run};
 use tallystick_tables::{KeySpec, Mapping};
 use tallystick_tests::place::{Place, Serving};
@@ -35,7 +36,7 @@ const EVERY: usize = 10;
 const MEMORY_KIB: u64 = 150 * 1024;
 
 /// A line of `/proc/PID/status`, in KiB.
-fn status_kib(process: u32, name: &str) -> u64 {
+fn status_kib(process: Pid, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with(name)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()

@@ -173,7 +173,7 @@ impl Run {
         let said: ReceiverClosing = open_as_named(closing.frame()).unwrap();
         assert_eq!(said.chunks.get(), answered as u64);
         let counts = plan().into_iter().map(|(_, _, values)| values.len() as u64);
-        assert_eq!(said.elements.get(), counts.take(answered).sum());
+        assert_eq!(said.elements.get(), counts.take(answered).sum::<u64>());
         assert_eq!(
             said.status == Status::Complete,
             matches!(finish, Finish::Complete { .. })
