@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
+use tallystick_tables::temporary;
 use zeroize::Zeroizing;
 
 use crate::error::{AgencyError, Result};
@@ -15,16 +16,17 @@ pub const OWNER_FILE: u32 = 0o600;
 /// The mode of folders that only their owner may enter.
 pub const OWNER_DIR: u32 = 0o700;
 
+/// How the names of temporary siblings begin.
+const TEMPORARY: &str = ".tally-write-";
+
 /// Replaces `path` with `bytes`, all or nothing.
 ///
 /// The bytes go to a temporary sibling, which is synced, given `mode` and renamed over `path`;
-/// then the folder is synced. After a crash the file holds the old bytes or the new ones.
+/// then the folder is synced. After a crash the file holds the old bytes or the new ones, and the
+/// next write in the folder removes a sibling that was left behind.
 pub fn atomic_write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let parent = parent_of(path)?;
-    let mut temporary = tempfile::Builder::new()
-        .prefix(".write-")
-        .permissions(fs::Permissions::from_mode(OWNER_FILE))
-        .tempfile_in(parent)
+    let mut temporary = temporary::beside(parent, TEMPORARY, "")
         .map_err(AgencyError::io("create a file in", parent))?;
     temporary
         .write_all(bytes)

@@ -15,6 +15,7 @@ mod mapping;
 mod output;
 mod reader;
 mod source;
+pub mod temporary;
 
 pub use error::TableError;
 pub use extract::{Extractor, LabelColumns, Rejected, RowKey, Tally};

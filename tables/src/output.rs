@@ -21,6 +21,7 @@ use tempfile::NamedTempFile;
 use crate::error::TableError;
 use crate::reader::Row;
 use crate::source::{Header, io_error};
+use crate::temporary;
 
 /// The columns that stand between the own and theirs.
 pub const MATCH_COLUMNS: [&str; 4] = ["tally_type", "tally_rule", "tally_score", "tally_key"];
@@ -80,7 +81,8 @@ impl Write for Sink {
 /// Writes matches as CSV, to a file (mode 0600, whole or not at all) or to a stream.
 ///
 /// A file is written under a temporary name in the same directory; [`MatchWriter::finish`] syncs
-/// and renames it. Dropping the writer removes it. Its buffers are not wiped: what they hold goes
+/// and renames it. Dropping the writer removes it; what a killed process left goes with the next
+/// output in that folder. Its buffers are not wiped: what they hold goes
 /// to the output in clear.
 pub struct MatchWriter {
     csv: csv::Writer<BufWriter<Sink>>,
@@ -129,12 +131,8 @@ impl MatchWriter {
             let source = io::Error::from(io::ErrorKind::IsADirectory);
             return Err(io_error(path, "create the output", source));
         }
-        let temporary = tempfile::Builder::new()
-            .prefix(".tally-")
-            .suffix(".partial")
-            .tempfile_in(directory(path))
-            // Without the temporary name, which nobody knows.
-            .map_err(|e| io_error(path, "create the output", e.kind().into()))?;
+        let temporary = temporary::beside(directory(path), ".tally-", ".partial")
+            .map_err(|e| io_error(path, "create the output", e))?;
         let sink = Sink::File {
             temporary,
             path: path.to_owned(),

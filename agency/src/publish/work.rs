@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     io::{BufWriter, Seek, SeekFrom, Write},
-    os::unix::fs::PermissionsExt,
     path::Path,
 };
 
@@ -18,14 +17,14 @@ use tallystick_protocol::{
     snapshot::{LabelContext, LabelKey, SnapshotBuilder, bucket_bits, label_bytes, tag_bytes},
     statements::{Hex, Int, Line, Mode, Name, SnapshotPreamble},
 };
-use tallystick_tables::{Extractor, LabelColumns, LabelRecords, Mapping, Source, Tally};
+use tallystick_tables::{Extractor, LabelColumns, LabelRecords, Mapping, Source, Tally, temporary};
 use zeroize::Zeroizing;
 
 use super::{OnProgress, Published, Stage};
 use crate::{
     collections::{EpochKeys, EpochSeed, profile_reference, public_keys, snapshot_path},
     error::{AgencyError, Result},
-    fs::{OWNER_FILE, sync_dir},
+    fs::sync_dir,
     home::Home,
     peers::{int, own_reference},
     spool::{Records, Spool},
@@ -262,11 +261,8 @@ impl Work<'_> {
         let context = LabelContext::new(&self.name, self.epoch);
         let tag_len = preamble.tag_len();
         let mut builder = SnapshotBuilder::new(preamble)?;
-        let mut temporary = tempfile::Builder::new()
-            .prefix(".snapshot-")
-            .permissions(std::fs::Permissions::from_mode(OWNER_FILE))
-            .tempfile_in(self.folder)
-            .map_err(io("create a file in"))?;
+        let mut temporary =
+            temporary::beside(self.folder, ".snapshot-", "").map_err(io("create a file in"))?;
         let placeholder = builder.placeholder(&key)?;
         let mut out = BufWriter::new(temporary.as_file_mut());
         out.write_all(placeholder.bytes()).map_err(io("write to"))?;

@@ -84,7 +84,9 @@ pub(super) fn collection(
         return finding(
             "leftovers",
             format!("{left} files of publications that were interrupted"),
-            format!("while nothing is published: rm {folder}/.snapshot-*"),
+            format!(
+                "its next publication removes them; or while nothing is published: rm {folder}/.snapshot-*"
+            ),
         );
     }
     let live = |name: &&Name| {
