@@ -9,7 +9,7 @@ use tallystick_protocol::{
 };
 use tallystick_wire::CatalogueRequest;
 
-use crate::connect::{Connected, connect};
+use crate::connect::{Connected, NOTHING, connect};
 
 /// Asks a peer for its signed catalogue.
 ///
@@ -23,10 +23,12 @@ pub async fn ask(home: &Home, peer: &str, address: Option<&str>) -> Outcome<Cata
 
 /// Fetches and checks the catalogue over a connection that stands.
 pub(crate) async fn catalogue(home: &Home, connected: &mut Connected) -> Outcome<Catalogue> {
-    let answer = connected.client.catalogue(CatalogueRequest {}).await;
-    let envelope = answer
-        .map_err(|status| connected.trouble.failure(&status, ""))?
-        .into_inner();
+    let trouble = connected.trouble.clone();
+    let asking = async {
+        let answer = connected.client.catalogue(CatalogueRequest {}).await;
+        answer.map_err(|status| trouble.failure(&status, NOTHING))
+    };
+    let envelope = connected.patience.wait(NOTHING, asking).await?.into_inner();
     let frame = Frame::try_from(envelope).map_err(AgencyError::from)?;
     let key = VerifyKey(connected.peer.signing_key);
     let catalogue: Catalogue = open(&frame, &key).map_err(AgencyError::from)?;

@@ -33,6 +33,8 @@ use tower::service_fn;
 
 use crate::error::from_status;
 
+/// What is said to be charged by a word that comes before any chunk.
+pub(crate) const NOTHING: &str = "nothing was charged for it";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes that went over a TCP stream, TLS and all.
@@ -63,6 +65,39 @@ pub(crate) struct Connected {
     pub(crate) peer: Peer,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) trouble: Trouble,
+    pub(crate) patience: Patience,
+}
+
+/// How long a peer may say nothing, as configured: one that vanished sends no word of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience(Duration);
+
+impl Patience {
+    fn of(home: &Home) -> Self {
+        let seconds = home.config().limits.idle_timeout_seconds;
+        Self(Duration::from_secs(seconds.into()))
+    }
+
+    /// Waits for the peer's next word. `charged` says what was charged should it not come.
+    /// Cancel-safe if `word` is.
+    pub(crate) async fn wait<T>(
+        self,
+        charged: &str,
+        word: impl Future<Output = Outcome<T>>,
+    ) -> Outcome<T> {
+        match tokio::time::timeout(self.0, word).await {
+            Ok(word) => word,
+            Err(_) => Err(Failure::new(
+                Exit::Network,
+                "network",
+                format!(
+                    "the peer said nothing for {} s ({charged})",
+                    self.0.as_secs()
+                ),
+                "run the same command again to go on where it stopped",
+            )),
+        }
+    }
 }
 
 /// Why the peer's TLS ended the connection. In TLS 1.3 the answer to our certificate comes with the
@@ -132,11 +167,12 @@ pub(crate) async fn connect(
     let connector = TlsConnector::from(Arc::new(config));
     let traffic = Arc::new(Traffic::default());
     let trouble = Trouble::default();
+    let patience = Patience::of(home);
     let seen = trouble.clone();
     let client = {
         let (address, traffic) = (address.to_owned(), Arc::clone(&traffic));
         let endpoint = Endpoint::from_static("http://peer")
-            .connect_timeout(CONNECT_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT.min(patience.0))
             .http2_keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(20))
             .keep_alive_while_idle(true)
@@ -165,6 +201,7 @@ pub(crate) async fn connect(
         peer,
         traffic,
         trouble,
+        patience,
     })
 }
 

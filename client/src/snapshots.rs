@@ -22,7 +22,7 @@ use tallystick_protocol::{
 use tallystick_wire::{Envelope, SnapshotRequest};
 
 use crate::{
-    connect::{Connected, Trouble},
+    connect::{Connected, NOTHING},
     progress::Progress,
 };
 
@@ -222,14 +222,16 @@ async fn fetch(
         digest: digest.0.to_vec(),
         from_bucket: have,
     };
-    let answer = connected.client.snapshot(request).await;
-    let mut frames = answer
-        .map_err(|status| connected.trouble.failure(&status, ""))?
-        .into_inner();
+    let (trouble, patience) = (connected.trouble.clone(), connected.patience);
+    let asking = async {
+        let answer = connected.client.snapshot(request).await;
+        answer.map_err(|status| trouble.failure(&status, NOTHING))
+    };
+    let mut frames = patience.wait(NOTHING, asking).await?.into_inner();
     let mut out = BufWriter::with_capacity(1 << 20, file);
     let mut bytes = 0u64;
     // The header comes first with each fetch; it stands in the file once.
-    let header = next_frame(&mut frames, &connected.trouble).await?;
+    let header = next_frame(&mut frames, connected).await?;
     let header = header.ok_or_else(|| {
         let error = Error::Malformed {
             what: "snapshot",
@@ -242,7 +244,7 @@ async fn fetch(
         out.write_all(header.bytes())
             .map_err(|e| io("write", part, e))?;
     }
-    while let Some(frame) = next_frame(&mut frames, &connected.trouble).await? {
+    while let Some(frame) = next_frame(&mut frames, connected).await? {
         bytes += frame.bytes().len() as u64;
         progress.set(bytes);
         if bytes > most {
@@ -261,10 +263,13 @@ async fn fetch(
 
 async fn next_frame(
     frames: &mut tonic::Streaming<Envelope>,
-    trouble: &Trouble,
+    connected: &Connected,
 ) -> Outcome<Option<Frame>> {
-    let message = frames.message().await;
-    match message.map_err(|status| trouble.failure(&status, ""))? {
+    let message = async {
+        let message = frames.message().await;
+        message.map_err(|status| connected.trouble.failure(&status, NOTHING))
+    };
+    match connected.patience.wait(NOTHING, message).await? {
         Some(envelope) => Ok(Some(Frame::try_from(envelope).map_err(AgencyError::from)?)),
         None => Ok(None),
     }

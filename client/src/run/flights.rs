@@ -1,6 +1,6 @@
 //! The frames of a session: live from the peer, or from the own closed record.
 
-use std::{collections::VecDeque, fs::File, io::BufReader, path::Path, time::Duration};
+use std::{collections::VecDeque, fs::File, io::BufReader, path::Path};
 
 use tallystick_agency::{
     AgencyError,
@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use crate::{
-    connect::{Connected, Trouble},
+    connect::{Connected, Patience, Trouble},
     error::bug,
 };
 
@@ -29,7 +29,7 @@ pub(super) enum Flights {
         out: mpsc::Sender<Envelope>,
         inbound: Streaming<Envelope>,
         trouble: Trouble,
-        idle: Duration,
+        patience: Patience,
     },
     /// A record: what is sent must be what was sent, and what was answered then is the answer.
     Stored {
@@ -39,28 +39,28 @@ pub(super) enum Flights {
 }
 
 impl Flights {
-    /// Opens a session with a peer; the request is the first frame. A peer that says nothing for
-    /// `idle` is given up.
+    /// Opens a session with a peer; the request is the first frame. `charged` says what was charged
+    /// should nothing come back.
     pub(super) async fn open(
         connected: &mut Connected,
         request: Frame,
-        idle: Duration,
+        charged: &str,
     ) -> Outcome<Self> {
         let (out, outbound) = mpsc::channel::<Envelope>(QUEUE);
         let first = out.send(request.into()).await;
         first.map_err(|_| bug("the stream ended before it began"))?;
-        let call = connected
-            .client
-            .session(ReceiverStream::new(outbound))
-            .await;
-        let inbound = call
-            .map_err(|status| lost(&connected.trouble, &status, "nothing was sent"))?
-            .into_inner();
+        let (trouble, patience) = (connected.trouble.clone(), connected.patience);
+        let opening = async {
+            let call = connected.client.session(ReceiverStream::new(outbound));
+            call.await
+                .map_err(|status| lost(&trouble, &status, charged))
+        };
+        let inbound = patience.wait(charged, opening).await?.into_inner();
         Ok(Self::Live {
             out,
             inbound,
-            trouble: connected.trouble.clone(),
-            idle,
+            trouble,
+            patience,
         })
     }
 
@@ -103,18 +103,12 @@ impl Flights {
             Self::Live {
                 inbound,
                 trouble,
-                idle,
+                patience,
                 ..
             } => {
-                let next = tokio::time::timeout(*idle, live(inbound, trouble, charged));
-                next.await.unwrap_or_else(|_| {
-                    Err(Failure::new(
-                        Exit::Network,
-                        "network",
-                        format!("the peer said nothing for {} s ({charged})", idle.as_secs()),
-                        "run the same command again to go on where it stopped",
-                    ))
-                })
+                patience
+                    .wait(charged, live(inbound, trouble, charged))
+                    .await
             }
             Self::Stored { reader, asked } => {
                 if let Some(asked) = asked.pop_front()

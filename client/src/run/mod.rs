@@ -22,11 +22,7 @@ mod output;
 mod pipeline;
 mod request;
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use tallystick_agency::{
     AgencyError, clock,
@@ -273,13 +269,11 @@ impl Runner<'_> {
         } = taken;
         let session = asking.request().session;
         let request = asking.frame().clone();
-        let idle = self.home.config().limits.idle_timeout_seconds;
-        let idle = Duration::from_secs(idle.into());
-        let mut flights = Flights::open(&mut connected, request.clone(), idle).await?;
         let charged = match resumed {
             true => "what was sent is charged",
             false => "nothing was charged",
         };
+        let mut flights = Flights::open(&mut connected, request.clone(), charged).await?;
         let answer = flights.next(charged).await?;
         let granted_at = clock::now_ms();
         if grant.is_some_and(|taken| taken != digest_of(&answer))
