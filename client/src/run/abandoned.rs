@@ -15,7 +15,10 @@ use tallystick_protocol::{
     statements::Hex,
 };
 
-use super::{Runner, request::Unsealed};
+use super::{
+    Runner,
+    request::{Stage, Unsealed, claims_path},
+};
 use crate::snapshots::blocking;
 
 impl Runner<'_> {
@@ -52,17 +55,22 @@ impl Runner<'_> {
     pub(super) async fn abandon(&self, run: &Run, known: Unsealed) -> Outcome<()> {
         let session = Hex(run.session);
         let dir = self.home.records_dir();
-        if records::closed_path(&dir, &session).exists() {
+        let asked = known.stage == Stage::Asked;
+        let is_closed = records::closed_path(&dir, &session).exists();
+        if is_closed && !asked {
             // Closed by both: only its output is missing, and can still be written.
             return Ok(());
         }
+        let mut kept = is_closed;
         if records::is_open(&dir, &session) {
             let Some(_held) = self.try_hold(&session)? else {
                 // Under way in another process.
                 return Ok(());
             };
             let asking = known.asking;
-            let closed = blocking(move || Ok(close(&dir, session, asking)?)).await?;
+            let folder = dir.clone();
+            let closed = blocking(move || Ok(close(&folder, session, asking)?)).await?;
+            kept |= closed.is_some();
             if let Some(digest) = closed {
                 let entry = RecordEntry {
                     session: session.0,
@@ -76,8 +84,24 @@ impl Runner<'_> {
                 tracing::info!(peer = run.peer, %session, "closed as aborted");
             }
         }
+        // First what nobody looks for once the run is over: claims without a record.
+        if asked && !kept {
+            remove_claims(&dir, &session)?;
+        }
         self.store.finish_run(&run.session, clock::now_ms()).await?;
         Ok(())
+    }
+}
+
+fn remove_claims(dir: &Path, session: &Hex<16>) -> Result<(), AgencyError> {
+    let path = claims_path(dir, session);
+    match std::fs::remove_file(&path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(AgencyError::Io {
+            action: "remove",
+            path,
+            source,
+        }),
+        _ => Ok(()),
     }
 }
 

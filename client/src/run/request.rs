@@ -3,7 +3,7 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -12,7 +12,7 @@ use tallystick_agency::{
     AgencyError, build, clock,
     collections::profile_reference,
     exit::{Failure, Outcome},
-    fs::OWNER_FILE,
+    fs::{OWNER_FILE, atomic_write},
     peers::{int, own_reference, reference},
     records::{self, closed_path},
     store::{NewRun, Peer, Run},
@@ -34,7 +34,7 @@ use tallystick_tables::KeySpec;
 use zeroize::Zeroizing;
 
 use super::Runner;
-use crate::{error::bug, input::Plan};
+use crate::{error::bug, input::Plan, snapshots::blocking};
 
 /// Name of the secret that inputs are digested under: a digest without it would let whoever copies
 /// the database try identifiers against it.
@@ -69,7 +69,7 @@ pub(super) struct Taken {
 pub(super) struct Unsealed {
     pub(super) asking: Asking,
     seed: SessionSeed,
-    stage: Stage,
+    pub(super) stage: Stage,
 }
 
 /// How far a run has come: what the store keeps of it.
@@ -116,6 +116,11 @@ fn io(action: &'static str, path: &std::path::Path, source: std::io::Error) -> F
     .into()
 }
 
+/// Where the sealed claims of a session lie.
+pub(super) fn claims_path(dir: &Path, session: &Hex<16>) -> PathBuf {
+    dir.join(format!("{session}.claims"))
+}
+
 impl Taken {
     /// The seed once more, for a state that owns it.
     pub(super) fn seed(&self) -> SessionSeed {
@@ -143,6 +148,18 @@ impl Runner<'_> {
         let text = Zeroizing::new(serde_json::to_vec(&grounds).map_err(|e| bug(e.to_string()))?);
         input.extend_from_slice(&text);
         Ok(self.home.keys().keyed_digest(INPUT_SECRET, &input)?)
+    }
+
+    /// Waits for the turn to begin a run or to take one up: between looking and holding no other
+    /// process may do either. Ends when the file is dropped.
+    async fn turn(&self) -> Outcome<File> {
+        let dir = self.home.records_dir();
+        blocking(move || {
+            let turn = File::open(&dir).map_err(|source| io("open", &dir, source))?;
+            turn.lock().map_err(|source| io("lock", &dir, source))?;
+            Ok(turn)
+        })
+        .await
     }
 
     /// Holds a session for this process.
@@ -202,6 +219,7 @@ impl Runner<'_> {
     pub(super) async fn taken(&self, plan: &Plan, peer: &Peer) -> Outcome<Option<Taken>> {
         let digest = self.input_digest(plan)?;
         let collection = self.options.collection.as_str();
+        let _turn = self.turn().await?;
         let Some(known) = self
             .store
             .find_open_run(&peer.name, collection, &digest)
@@ -224,12 +242,12 @@ impl Runner<'_> {
         // A peer that was pinned anew since then is another peer: its old key is not trusted.
         let over =
             request.expires_ms <= int(clock::now_ms())? || request.sender != reference(peer)?;
-        // A request without a grant may be too old for the sender's clock rule by now.
-        if held
-            .take_if(|_| unsealed.stage == Stage::Asked || over)
-            .is_some()
-        {
+        // A request without a grant may be too old for the sender's clock rule by now. One with a
+        // closed record was refused.
+        let asked = unsealed.stage == Stage::Asked;
+        if asked || held.take_if(|_| over).is_some() {
             // What it was charged stays charged, and its record stays; a new session starts.
+            drop(held);
             self.abandon(&known, unsealed).await?;
             return Ok(None);
         }
@@ -258,12 +276,10 @@ impl Runner<'_> {
         let key = Arc::new(SigningKey::from(self.home.signing_key()?));
         let session = Hex(rand::random::<[u8; 16]>());
         let seed = Zeroizing::new(rand::random::<[u8; 32]>());
-        let request = self.request(plan, peer, session).await?;
+        let (request, claims) = self.request(plan, peer, session).await?;
         let asking = Asking::new(group::reference(), request, key, SessionSeed::new(*seed))
             .map_err(AgencyError::from)?;
         let secret = Zeroizing::new([&seed[..], asking.frame().bytes()].concat());
-        // Held before anybody can know of it.
-        let held = self.hold(&session)?;
         let run = NewRun {
             session: session.0,
             peer: peer.name.clone(),
@@ -273,7 +289,16 @@ impl Runner<'_> {
             state: serde_json::to_string(&Stage::Asked).map_err(|e| bug(e.to_string()))?,
             created_ms: clock::now_ms(),
         };
-        self.store.save_run(&run).await?;
+        // Known to the store before its files are there: so whoever takes the run up removes them.
+        let held = {
+            let _turn = self.turn().await?;
+            self.store.save_run(&run).await?;
+            self.hold(&session)?
+        };
+        if let Some(claims) = claims {
+            let path = claims_path(&self.home.records_dir(), &session);
+            atomic_write(&path, &claims, OWNER_FILE)?;
+        }
         let seed = Arc::new(SessionSeed::new(*seed));
         Ok(Taken {
             asking,
@@ -285,8 +310,13 @@ impl Runner<'_> {
         })
     }
 
-    /// The request, before it is signed.
-    async fn request(&self, plan: &Plan, peer: &Peer, session: Hex<16>) -> Outcome<Request> {
+    /// The request, before it is signed, and the sealed claims behind its commitments.
+    async fn request(
+        &self,
+        plan: &Plan,
+        peer: &Peer,
+        session: Hex<16>,
+    ) -> Outcome<(Request, Option<Vec<u8>>)> {
         let me = own_reference(self.home)?;
         let config = self.home.config();
         let now = clock::now_ms();
@@ -306,9 +336,9 @@ impl Runner<'_> {
             })
         });
         let state = config.state.as_deref().map(str::parse::<Line>).transpose();
-        let (legal, persons) = self.grounds(&session)?;
+        let (legal, persons, claims) = self.grounds(&session)?;
         let previous = self.store.last_record(&peer.name).await?;
-        Ok(Request {
+        let request = Request {
             protocol: PROTOCOL.to_owned(),
             suite: SUITE.to_owned(),
             session,
@@ -335,12 +365,13 @@ impl Runner<'_> {
             previous: previous.map(|record| Hex(record.digest)),
             issued_ms: int(now)?,
             expires_ms: int(now + lifetime)?,
-        })
+        };
+        Ok((request, claims))
     }
 
-    /// The grounds for the record. What it commits to, and the salts, are kept sealed beside it for
-    /// the own supervisor.
-    fn grounds(&self, session: &Hex<16>) -> Outcome<(Legal, Option<Persons>)> {
+    /// The grounds for the record; and sealed, what it commits to with the salts, to be kept beside it
+    /// for the own supervisor.
+    fn grounds(&self, session: &Hex<16>) -> Outcome<(Legal, Option<Persons>, Option<Vec<u8>>)> {
         let grounds = &self.options.grounds;
         if grounds.approver.is_some() && grounds.approver == grounds.runner {
             return Err(Failure::usage(
@@ -390,16 +421,15 @@ impl Runner<'_> {
                 ));
             }
         };
-        if !kept.is_empty() {
-            let text = Zeroizing::new(serde_json::Value::Object(kept).to_string());
-            let sealed = self
-                .home
-                .keys()
-                .seal_blob(&format!("claims/{session}"), text.as_bytes())?;
-            let path = self.home.records_dir().join(format!("{session}.claims"));
-            tallystick_agency::fs::atomic_write(&path, &sealed, tallystick_agency::fs::OWNER_FILE)?;
-        }
-        Ok((legal, persons))
+        let sealed = match kept.is_empty() {
+            true => None,
+            false => {
+                let text = Zeroizing::new(serde_json::Value::Object(kept).to_string());
+                let place = format!("claims/{session}");
+                Some(self.home.keys().seal_blob(&place, text.as_bytes())?)
+            }
+        };
+        Ok((legal, persons, sealed))
     }
 }
 
