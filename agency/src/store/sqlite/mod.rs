@@ -20,7 +20,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{Connection, Row, Sqlite, Transaction};
 
 use super::{
     Admitted, Answer, Bound, Chunk, ChunkBinding, Collection, Digest, NewRun, NewSession, Peer,
@@ -77,6 +77,12 @@ impl SqliteStore {
             SqlitePoolOptions::new()
                 .max_connections(most)
                 .acquire_timeout(Duration::from_secs(60))
+                // When a commit finds the disk full, SQLite rolls back by itself, and sqlx's own
+                // rollback fails: to sqlx the connection is inside a transaction for ever.
+                .before_acquire(|connection, _| {
+                    let whole = !connection.is_in_transaction();
+                    Box::pin(async move { Ok(whole) })
+                })
                 .connect_with(options)
         };
         // The change to WAL, which only a new file needs, does not wait for another program that
