@@ -185,16 +185,28 @@ pub async fn publish(
         allow: options.allow,
         source: absolute(options.source)?,
     };
-    store
-        .upsert_collection(&Collection {
-            name: options.name.to_string(),
-            epoch,
-            meta: meta.to_text()?,
-            snapshot_digest: Some(sealed.digest.0),
-            published_ms: Some(now_ms),
-            removed: false,
-        })
-        .await?;
+    let now_in_force = Collection {
+        name: options.name.to_string(),
+        epoch,
+        meta: meta.to_text()?,
+        snapshot_digest: Some(sealed.digest.0),
+        published_ms: Some(now_ms),
+        removed: false,
+    };
+    if let Err(error) = store.upsert_collection(&now_in_force).await {
+        // A full disk, say: what takes room is given back, once it is sure that it is not in force.
+        if let Ok(other) = store.collection(options.name.as_str()).await
+            && other.is_none_or(|other| other.snapshot_digest != Some(sealed.digest.0))
+        {
+            let path = snapshot_path(home, options.name.as_str(), &sealed.digest.0);
+            let _ = std::fs::remove_file(path);
+            if new_epoch {
+                let _ = EpochSeed::destroy(home, &options.name, epoch);
+                let _ = std::fs::remove_dir(&folder);
+            }
+        }
+        return Err(error);
+    }
     if let Some(known) = known {
         forget(home, &options.name, &known, epoch, &sealed.digest)?;
     }
@@ -237,9 +249,9 @@ fn forget(
                 .snapshot_digest
                 .map(|old| snapshot_path(home, name.as_str(), &old)),
         );
-    } else {
-        EpochSeed::destroy_before(home, name, epoch)?;
     }
+    // Also within an epoch: a rotation that died here left the old keys.
+    EpochSeed::destroy_before(home, name, epoch)?;
     remove_snapshots(home, name.as_str(), &keep)
 }
 
@@ -261,6 +273,38 @@ pub async fn remove(home: &Home, store: &dyn Store, name: &Name) -> Result<()> {
     store.remove_collection(name.as_str()).await?;
     EpochSeed::destroy_before(home, name, known.epoch + 1)?;
     remove_snapshots(home, name.as_str(), &[])
+}
+
+/// Destroys the keys that a rotation or removal was to destroy when it died: it was in force already.
+/// Collections that are being published are left to whoever does that.
+///
+/// # Errors
+/// Those of the store and of the disk.
+pub async fn finish_broken_off(home: &Home, store: &dyn Store) -> Result<()> {
+    let folder = home.collections_dir();
+    for entry in std::fs::read_dir(&folder).map_err(AgencyError::io("read", &folder))? {
+        let entry = entry.map_err(AgencyError::io("read", &folder))?;
+        // Locks lie there, too.
+        let name = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
+        let Some(name): Option<Name> = name else {
+            continue;
+        };
+        let Ok(_lock) = lock(home, &name) else {
+            continue;
+        };
+        match store.collection(name.as_str()).await? {
+            Some(known) if known.removed => {
+                EpochSeed::destroy_before(home, &name, known.epoch + 1)?;
+                remove_snapshots(home, name.as_str(), &[])?;
+            }
+            Some(known) => EpochSeed::destroy_before(home, &name, known.epoch)?,
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 fn remove_snapshots(home: &Home, name: &str, keep: &[std::path::PathBuf]) -> Result<()> {

@@ -8,6 +8,7 @@ use tallystick_agency::{
     exit::{Exit, Failure, Outcome},
     logging::init_tracing,
     memory::{self, LockMemory},
+    publish,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,9 @@ pub(super) fn run(context: &Context) -> Outcome<()> {
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         let node = Node::open(home).await?;
+        if let Err(error) = publish::finish_broken_off(&node.home, &*node.store).await {
+            tracing::error!(code = error.code(), "cannot destroy old keys: {error}");
+        }
         let address = node.listen_address();
         let listener = TcpListener::bind(address)
             .await
