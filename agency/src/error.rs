@@ -58,6 +58,9 @@ pub enum AgencyError {
     /// `init` was asked to write into a folder that already holds something.
     #[error("{} is not empty; choose another folder, or empty this one first", .0.display())]
     HomeNotEmpty(PathBuf),
+    /// `init` was asked to make a home where one is.
+    #[error("{} is a home already; use it with --home, or choose another folder", .0.display())]
+    HomeExists(PathBuf),
     /// The folder is not a home.
     #[error("{} is not a home (it has no readable VERSION); create one with `tallyd init`", .0.display())]
     NotAHome(PathBuf),
@@ -141,6 +144,11 @@ pub enum AgencyError {
         .0.display()
     )]
     StateGone(PathBuf),
+    /// There is no space left for the state store.
+    #[error(
+        "cannot write state.db: no space left on the disk; make room and run the command again"
+    )]
+    StoreFull,
     /// The state store failed underneath (disk, lock, damage).
     #[error("state store: {source}; check free space and permissions of state.db")]
     Store {
@@ -160,7 +168,7 @@ impl AgencyError {
             Self::Io { .. } => "io",
             Self::Config { .. } => "config",
             Self::Usage(_) => "usage",
-            Self::HomeNotEmpty(_) => "home-not-empty",
+            Self::HomeNotEmpty(_) | Self::HomeExists(_) => "home-not-empty",
             Self::NotAHome(_) => "not-a-home",
             Self::NewerFormat { .. } => "newer-format",
             Self::Permissions { .. } => "permissions",
@@ -176,7 +184,7 @@ impl AgencyError {
             Self::Network(_) => "network",
             Self::Refused { code, .. } => code,
             Self::StateGone(_) => "state-gone",
-            Self::Store { .. } => "store",
+            Self::StoreFull | Self::Store { .. } => "store",
             Self::Bug(_) => "bug",
         }
     }
@@ -188,6 +196,7 @@ impl AgencyError {
             | Self::Config { .. }
             | Self::Usage(_)
             | Self::HomeNotEmpty(_)
+            | Self::HomeExists(_)
             | Self::NotAHome(_)
             | Self::NewerFormat { .. }
             | Self::Permissions { .. }
@@ -196,6 +205,7 @@ impl AgencyError {
             | Self::NoSecret(_)
             | Self::Certificate { .. }
             | Self::StateGone(_)
+            | Self::StoreFull
             | Self::Store { .. } => Kind::Usage,
             Self::SealBroken { .. } => Kind::Verification,
             Self::Tls(_) | Self::RefusedByPeer(_) | Self::Refused { .. } => Kind::Refused,
@@ -235,6 +245,8 @@ impl From<sqlx::Error> for AgencyError {
             E::ColumnNotFound(_) | E::ColumnDecode { .. } | E::Decode(_) | E::Encode(_) => {
                 Self::Bug(format!("state.db: {source}"))
             }
+            // SQLITE_FULL.
+            E::Database(e) if e.code().as_deref() == Some("13") => Self::StoreFull,
             source => Self::Store {
                 source: Box::new(source),
             },

@@ -77,6 +77,10 @@ impl Home {
         config.check().map_err(AgencyError::Usage)?;
         let exists = match fs::read_dir(dir) {
             Ok(mut entries) => match entries.next() {
+                // Also one that is whole because `init` was killed when all was done.
+                Some(_) if dir.join(VERSION_FILE).exists() => {
+                    return Err(AgencyError::HomeExists(dir.to_path_buf()));
+                }
                 Some(_) => return Err(AgencyError::HomeNotEmpty(dir.to_path_buf())),
                 None => true,
             },
