@@ -179,15 +179,17 @@ pub fn runtime() -> Outcome<tokio::runtime::Runtime> {
         .map_err(|e| AgencyError::Bug(format!("cannot start threads: {e}")).into())
 }
 
-/// SIGINT and SIGTERM.
+/// SIGINT, SIGTERM, and SIGHUP: a terminal that is closed ends a program as cleanly as its user would.
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// `None` where it is ignored, and stays so (`nohup`).
+    hangup: Option<Signal>,
 }
 
 impl Signals {
-    /// From here on neither signal ends the process by itself. Needs a running runtime.
+    /// From here on none of them ends the process by itself. Needs a running runtime.
     ///
     /// # Errors
     /// `Bug` if signals cannot be listened to.
@@ -195,17 +197,27 @@ impl Signals {
         let listen = |kind| {
             signal(kind).map_err(|e| AgencyError::Bug(format!("cannot listen for signals: {e}")))
         };
+        let ignored = process::is_ignored(nix::sys::signal::Signal::SIGHUP);
+        let hangup = (!ignored).then(|| listen(SignalKind::hangup()));
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
+            hangup: hangup.transpose()?,
         })
     }
 
-    /// Waits for the next of either.
+    /// Waits for the next of any.
     pub async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = hangup => {}
         }
     }
 }

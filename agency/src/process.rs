@@ -1,6 +1,7 @@
 //! What the operating system should and does know about this process.
 
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
+use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::sys::time::TimeVal;
 
@@ -30,6 +31,18 @@ pub fn harden() -> Result<()> {
     memory::lock();
     umask(Mode::from_bits_truncate(0o077));
     Ok(())
+}
+
+/// Whether this process was told to take no notice of a signal, as `nohup` does with SIGHUP. Where the
+/// system does not say, it was.
+#[must_use]
+pub fn is_ignored(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| {
+        let mask = line.strip_prefix("SigIgn:")?.trim();
+        u64::from_str_radix(mask, 16).ok()
+    });
+    ignored.is_none_or(|mask| mask >> (signal as i32 - 1) & 1 == 1)
 }
 
 /// Processor time and peak memory of this process.

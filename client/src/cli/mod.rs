@@ -129,7 +129,7 @@ fn list(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String 
     table.trim_fmt()
 }
 
-/// Runs async work to its end, or to the first SIGINT or SIGTERM: then what it holds is dropped, so
+/// Runs async work to its end, or to the first SIGINT, SIGTERM or SIGHUP: then what it holds is dropped, so
 /// that no temporary file is left.
 pub(crate) fn block_on<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
     let runtime = runtime()?;
