@@ -6,6 +6,7 @@
 //! place     a temporary folder: homes, tables, running commands, nodes that serve
 //! running   a command under way; waiting for what must come
 //! proxy     a network that fails when it is told to, and keeps what passes
+//! faults    a program that dies, or finds its disk full, at a step of its own
 //! wire      frames over real TLS without a client's good manners
 //! oracle    matching in a few plain lines
 //! fuzzed    every parser of foreign bytes, and both roles, over any input; also the fuzz targets
@@ -22,6 +23,7 @@
 
 pub mod canary;
 pub mod document;
+pub mod faults;
 pub mod fuzzed;
 pub mod fuzzed_home;
 pub mod memory;

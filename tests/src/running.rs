@@ -63,6 +63,12 @@ impl Running {
         std::fs::read_to_string(format!("/proc/self/fd/{}", self.err.as_raw_fd())).unwrap()
     }
 
+    /// Whether it has ended.
+    #[must_use]
+    pub fn ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         signal::kill(self.id(), signal).unwrap();

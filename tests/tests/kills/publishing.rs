@@ -1,0 +1,155 @@
+//! A publication dies: what is offered is wholly the old list or wholly the new one.
+
+use tallystick_agency::store::Store;
+use tallystick_protocol::statements::Hex;
+use tallystick_tests::{
+    faults::{Event, Fault, Faults, every_second, kills},
+    running::Running,
+};
+
+use crate::{Scene, THEIR_KEY, session, try_all};
+
+const PUBLISH: &str =
+    "tallyd collection publish watchlist --home holder --input longer.csv --label case";
+const ROTATE: &str = "tallyd epoch rotate watchlist --home holder --input longer.csv";
+const FIRST: &str =
+    "tallyd collection publish second --home holder --input longer.csv --label case";
+
+fn recorded(scene: &Scene, line: &str) -> Option<Faults> {
+    let faults = scene.faults("publish")?;
+    let mut command = scene.place.command(line);
+    faults.record(&mut command);
+    let ended = Running::of(command, line).end();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    Some(faults)
+}
+
+fn dies(scene: &Scene, line: &str, event: &Event, fault: Fault) -> Faults {
+    let faults = scene.faults("publish").unwrap();
+    let mut command = scene.place.command(line);
+    faults.arm(&mut command, event, fault);
+    let ended = Running::of(command, line).end();
+    assert_eq!(
+        ended.code,
+        if faults.fired() { -1 } else { 0 },
+        "{}",
+        ended.err
+    );
+    faults
+}
+
+/// What is in force: epoch and digest.
+fn in_force(scene: &Scene) -> (u64, String) {
+    scene.stored("holder", async |store| {
+        let known = store.collection("watchlist").await.unwrap().unwrap();
+        (known.epoch, Hex(known.snapshot_digest.unwrap()).to_string())
+    })
+}
+
+/// The epochs whose keys are there.
+fn seeds(scene: &Scene) -> Vec<u64> {
+    let names = scene.names("holder/keys");
+    let seeds = names.iter().filter_map(|name| {
+        let epoch = name
+            .strip_prefix("oprf.watchlist.")?
+            .strip_suffix(".sealed")?;
+        epoch.parse().ok()
+    });
+    seeds.collect()
+}
+
+/// A new list for a collection that is offered already.
+fn again(line: &str, event: &Event, fault: Fault) -> bool {
+    let scene = Scene::new();
+    let (_, old) = in_force(&scene);
+    let faults = dies(&scene, line, event, fault);
+    let (epoch, digest) = in_force(&scene);
+    scene.place.does("tallyd check --home holder");
+
+    // A peer sees one list, whole.
+    let (serving, address) = scene.serving();
+    let report = scene.ask(address, |_| {});
+    session(&report);
+    let theirs = if digest == old {
+        "watchlist.csv"
+    } else {
+        "longer.csv"
+    };
+    scene.matches_are_right(theirs);
+    let current = seeds(&scene).iter().all(|seed| *seed >= epoch);
+    assert!(
+        current,
+        "keys of an epoch that is over: {:?}",
+        seeds(&scene)
+    );
+    drop(serving);
+
+    // The same command again.
+    scene.place.does(line);
+    let (last, digest) = in_force(&scene);
+    assert!(last >= epoch && digest != old);
+    scene.place.does("tallyd check --home holder");
+    let snapshots = scene.names("holder/collections/watchlist");
+    assert!(snapshots.contains(&format!("{digest}.snapshot")));
+    assert!(snapshots.len() <= 2, "{snapshots:?}");
+    let whole = snapshots.iter().all(|name| name.ends_with(".snapshot"));
+    assert!(whole, "{snapshots:?}");
+    assert!(!seeds(&scene).iter().any(|seed| *seed < last));
+    faults.fired()
+}
+
+/// A collection that is not offered yet.
+fn first(event: &Event, fault: Fault) -> bool {
+    let scene = Scene::new();
+    let line = format!("{FIRST} {THEIR_KEY}");
+    let faults = dies(&scene, &line, event, fault);
+    scene.place.does("tallyd check --home holder");
+    let offered = scene.place.json("tallyd collection list --home holder");
+    let names: Vec<&str> = offered["collections"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["name"].as_str().unwrap())
+        .collect();
+    assert!(
+        names == ["watchlist"] || names == ["second", "watchlist"],
+        "{names:?}"
+    );
+    scene.place.does(&line);
+    scene.place.does("tallyd check --home holder");
+    let hidden = |name: &String| name.starts_with('.');
+    assert!(!scene.names("holder/collections/second").iter().any(hidden));
+    assert!(!scene.names("holder/keys").iter().any(hidden));
+    faults.fired()
+}
+
+#[test]
+fn a_publication_that_dies_at_any_step_leaves_one_list_whole() {
+    let scene = Scene::new();
+    let line = format!("{PUBLISH} {THEIR_KEY}");
+    let Some(faults) = recorded(&scene, &line) else {
+        return;
+    };
+    let cases = every_second(kills(faults.chosen()), 1);
+    try_all("publish", cases, |event, fault| again(&line, event, fault));
+}
+
+#[test]
+fn a_rotation_that_dies_at_any_step_leaves_one_epoch_whole() {
+    let scene = Scene::new();
+    let Some(faults) = recorded(&scene, ROTATE) else {
+        return;
+    };
+    let cases = every_second(kills(faults.chosen()), 0);
+    try_all("rotate", cases, |event, fault| again(ROTATE, event, fault));
+}
+
+#[test]
+fn a_first_publication_that_dies_at_any_step_is_none_or_whole() {
+    let scene = Scene::new();
+    let Some(faults) = recorded(&scene, &format!("{FIRST} {THEIR_KEY}")) else {
+        return;
+    };
+    let cases = every_second(kills(faults.chosen()), 1);
+    try_all("first publication", cases, first);
+}
