@@ -447,7 +447,7 @@ async fn migrations_run_once_and_a_newer_schema_is_refused() {
         .fetch_all(&pool)
         .await
         .unwrap();
-    assert_eq!(rows.len(), 2);
+    assert_eq!(rows.len(), 3);
     sqlx::query("INSERT INTO schema_migrations VALUES (99, 0)")
         .execute(&pool)
         .await

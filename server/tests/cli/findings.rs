@@ -114,9 +114,9 @@ fn a_database_that_is_damaged_is_found() {
     let place = Place::offering();
     let file = place.path("alpha/state.db");
     let mut bytes = fs::read(&file).unwrap();
-    assert!(bytes.len() > 5 * 4096, "{}", bytes.len());
+    assert!(bytes.len() > 12 * 4096, "{}", bytes.len());
     // Behind what is read to open it.
-    bytes[5 * 4096..].fill(0x5a);
+    bytes[12 * 4096..].fill(0x5a);
     fs::write(&file, bytes).unwrap();
     place.finds("alpha", "state-damaged", "fail");
 }

@@ -102,7 +102,9 @@ impl Run {
             frame = Frame::new(Kind::BlindedChunk, &body).ok();
             good = false;
         }
-        let granted = self.left.get(ty).is_some_and(|left| *left >= count);
+        // All chunks of a type are full but its last.
+        let full = |left: &usize| *left >= count && (count == CHUNK || count == *left);
+        let granted = self.left.get(ty).is_some_and(full);
         let may = good && granted && (1..=CHUNK).contains(&count) && self.waiting.len() < WINDOW;
         (frame, may.then_some((ty, valid, count)))
     }

@@ -110,7 +110,8 @@ fn check(bytes: &[u8]) {
                 "rows differ from what the csv crate reads"
             );
         }
-        // Without quotes nothing is malformed but the number of fields, the header and UTF-8.
+        // Without quotes nothing is malformed but the number of fields, the header, UTF-8 and zero
+        // bytes.
         Err(code) if plain => {
             let known = [
                 "ragged-row",
@@ -119,6 +120,7 @@ fn check(bytes: &[u8]) {
                 "unnamed-column",
                 "duplicate-column",
                 "too-many-columns",
+                "zero-byte",
             ]
             .map(|code| format!("table-{code}"));
             assert!(known.iter().any(|known| known == code), "{code}");

@@ -61,7 +61,8 @@ fn a_home_opens_with_words_from_a_file_a_flag_or_the_environment_and_with_no_oth
     }
     let (code, said) = ended(&mut bare(place, CHECK));
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("no passphrase: give"), "{said}");
+    assert!(said.contains("no passphrase"), "{said}");
+    assert!(said.contains("give --passphrase-file"), "{said}");
 }
 
 /// Runs a command at a terminal of its own, and types the first argument when nothing typed is
