@@ -185,7 +185,13 @@ pub(crate) async fn get(
         let _ = std::fs::remove_file(&part);
         return Ok(snapshot);
     }
-    fetch(&part, connected, digest, progress).await?;
+    if let Err(failure) = fetch(&part, connected, digest, progress).await {
+        // Nothing of what breaks the protocol is gone on with: the next fetch would trip over it.
+        if failure.exit == Exit::PeerFault {
+            std::fs::remove_file(&part).map_err(|e| io("remove", &part, e))?;
+        }
+        return Err(failure);
+    }
     let fetched = part.clone();
     let snapshot = match blocking(move || CachedSnapshot::open(&fetched, &publisher)).await {
         Ok(snapshot) if snapshot.verified().digest() == digest => snapshot,

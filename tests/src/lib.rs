@@ -7,7 +7,11 @@
 //! running   a command under way; waiting for what must come
 //! proxy     a network that fails when it is told to, and keeps what passes
 //! faults    a program that dies, or finds its disk full, at a step of its own
+//! stage     two agencies with a list each, and what must come out
 //! wire      frames over real TLS without a client's good manners
+//! tamper    somebody in the middle with both sides' TLS keys, who changes frames
+//! forge     things well signed that no honest side signs
+//! http2     HTTP/2 by hand, for what no library would send
 //! oracle    matching in a few plain lines
 //! fuzzed    every parser of foreign bytes, and both roles, over any input; also the fuzz targets
 //! fuzzed_home  the same for what needs a home
@@ -24,8 +28,10 @@
 pub mod canary;
 pub mod document;
 pub mod faults;
+pub mod forge;
 pub mod fuzzed;
 pub mod fuzzed_home;
+pub mod http2;
 pub mod memory;
 pub mod oracle;
 pub mod outside;
@@ -33,4 +39,6 @@ pub mod place;
 pub mod programs;
 pub mod proxy;
 pub mod running;
+pub mod stage;
+pub mod tamper;
 pub mod wire;

@@ -286,6 +286,12 @@ impl Serving {
         Pid::from_raw(self.child.id().try_into().unwrap())
     }
 
+    /// The most memory that it has had so far, KiB.
+    #[must_use]
+    pub fn peak_kib(&self) -> u64 {
+        peak_kib(self.child.id()).unwrap()
+    }
+
     /// Tells it to stop, as an operator does; gives its exit code.
     pub fn stop(mut self) -> Option<i32> {
         kill(self.id(), Signal::SIGTERM).unwrap();
@@ -299,6 +305,14 @@ impl Drop for Serving {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The most memory that a process has had so far, KiB; `None` when it is gone.
+#[must_use]
+pub fn peak_kib(id: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// What the threads of a process wait for: name, state and system call, where the system shows it.

@@ -94,6 +94,7 @@ impl Running {
     }
 
     /// Waits for a good end; gives the report.
+    #[must_use]
     pub fn report(self) -> Value {
         let ended = self.end();
         assert_eq!(ended.code, 0, "{}\n{}", ended.out, ended.err);
@@ -101,6 +102,7 @@ impl Running {
     }
 
     /// Waits for an end with this exit code and nothing on stdout; gives code and message.
+    #[must_use]
     pub fn failure(self, exit: i32) -> (String, String) {
         let ended = self.end();
         assert_eq!(ended.code, exit, "{}\n{}", ended.out, ended.err);

@@ -30,13 +30,18 @@ pub async fn connect(home: &Home, peer: &str, address: SocketAddr) -> ExchangeCl
     ExchangeClient::new(channel(home, peer, address).await)
 }
 
-/// The bare connection, for other services.
-pub async fn channel(home: &Home, peer: &str, address: SocketAddr) -> Channel {
+/// The TLS that the programs use, from `home` to its peer `peer`.
+pub async fn connector(home: &Home, peer: &str) -> TlsConnector {
     let store = home.store().await.unwrap();
     let pins = Arc::new(PinSet::new());
     pins.refresh(&store).await.unwrap();
     let config = tls::client_config(&home.tls_identity().unwrap(), pins, peer).unwrap();
-    let connector = TlsConnector::from(Arc::new(config));
+    TlsConnector::from(Arc::new(config))
+}
+
+/// The bare connection, for other services.
+pub async fn channel(home: &Home, peer: &str, address: SocketAddr) -> Channel {
+    let connector = connector(home, peer).await;
     let connector = service_fn(move |_: Uri| {
         let connector = connector.clone();
         async move {

@@ -86,7 +86,7 @@ fn a_second_grant_of_one_session_is_refused() {
     stage.under_way();
     drop(serving);
     proxy.mend();
-    running.failure(5);
+    let _ = running.failure(5);
 
     for suffix in ["-wal", "-shm"] {
         let beside = folder.join(format!("state.db{suffix}"));

@@ -1,35 +1,24 @@
 //! A sender that spoils labels, to see from what the receiver does which of them it can open.
 
-use std::{
-    fs::{self, File},
-    io::BufReader,
-};
-
 use serde_json::Value;
 use tallystick_agency::{
-    collections::{Meta, epoch_keys, snapshot_path},
+    collections::{Meta, epoch_keys},
     home::Home,
-    store::{Collection, Store},
+    store::Store,
 };
 use tallystick_protocol::{
-    error::Error,
-    frame::{Frame, FrameReader, Kind},
+    frame::Kind,
     group,
     identifiers::{IdentifierType, normalise},
     oprf,
-    signing::SigningKey,
-    snapshot::{Bucket, SnapshotBuilder},
-    statements::{Mode, Name, SnapshotHeader, open_as_named},
+    statements::{Mode, Name, SnapshotPreamble},
 };
-use tallystick_tests::oracle::Table;
+use tallystick_tests::{
+    forge::{self, Entry, frames},
+    oracle::Table,
+};
 
 use crate::{PADDED, Stage};
-
-/// All frames of a file.
-fn frames(path: &std::path::Path) -> Vec<Frame> {
-    let mut reader = FrameReader::new(BufReader::new(File::open(path).unwrap()));
-    std::iter::from_fn(|| reader.next_frame().unwrap()).collect()
-}
 
 /// Writes the collection's snapshot anew: well signed, but the labels of two documents change
 /// places.
@@ -37,51 +26,23 @@ async fn spoil(home: &Home, numbers: [&str; 2]) {
     let store = home.store().await.unwrap();
     let name: Name = "watchlist".parse().unwrap();
     let known = store.collection("watchlist").await.unwrap().unwrap();
-    let old = snapshot_path(home, "watchlist", &known.snapshot_digest.unwrap());
-    let old = frames(&old);
-    let header: SnapshotHeader = open_as_named(&old[0]).unwrap();
-    let preamble = header.preamble;
-    let mut entries: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-    for frame in &old[1..] {
-        let bucket = Bucket::parse(frame, &preamble).unwrap();
-        for (position, tag) in bucket.tags().enumerate() {
-            let sealed = bucket.sealed_label(position).unwrap();
-            entries.push((tag.to_vec(), sealed.to_vec()));
-        }
-    }
+    store.close().await;
     let types = Meta::of(&known).unwrap().types;
     let kernel = group::reference();
     let keys = epoch_keys(home, kernel, &name, known.epoch, Mode::Elements, &types).unwrap();
-    let at = numbers.map(|number| {
-        let element = normalise(IdentifierType::Document, &[number, "UTO"]).unwrap();
-        let element = element.unwrap().element;
-        let outputs = oprf::evaluate(kernel, &[element.as_bytes()], &keys[&types[0]]).unwrap();
-        let tag = outputs[0].tag(preamble.tag_len());
-        entries.iter().position(|(known, _)| known == tag).unwrap()
-    });
-    let first = entries[at[0]].1.clone();
-    entries[at[0]].1 = entries[at[1]].1.clone();
-    entries[at[1]].1 = first;
-
-    let key = SigningKey::from(home.signing_key().unwrap());
-    let mut buckets: Vec<u8> = Vec::new();
-    let mut emit = |frame: Frame| -> Result<(), Error> {
-        buckets.extend_from_slice(frame.bytes());
-        Ok(())
+    let spoiling = |preamble: &mut SnapshotPreamble, entries: &mut Vec<Entry>| {
+        let at = numbers.map(|number| {
+            let element = normalise(IdentifierType::Document, &[number, "UTO"]).unwrap();
+            let element = element.unwrap().element;
+            let outputs = oprf::evaluate(kernel, &[element.as_bytes()], &keys[&types[0]]).unwrap();
+            let tag = outputs[0].tag(preamble.tag_len());
+            entries.iter().position(|(known, _)| known == tag).unwrap()
+        });
+        let first = entries[at[0]].1.clone();
+        entries[at[0]].1 = entries[at[1]].1.clone();
+        entries[at[1]].1 = first;
     };
-    let mut builder = SnapshotBuilder::new(preamble).unwrap();
-    for (tag, sealed) in &entries {
-        builder.push(tag, sealed, &mut emit).unwrap();
-    }
-    let (header, digest) = builder.finish(&key, &mut emit).unwrap();
-    let path = snapshot_path(home, "watchlist", &digest.0);
-    fs::write(path, [header.bytes(), &buckets].concat()).unwrap();
-    let spoiled = Collection {
-        snapshot_digest: Some(digest.0),
-        ..known
-    };
-    store.upsert_collection(&spoiled).await.unwrap();
-    store.close().await;
+    forge::snapshot(home, "watchlist", spoiling).await;
 }
 
 /// What the sender holds of a session: kinds and lengths of its frames, and its closings without
@@ -123,7 +84,7 @@ async fn a_spoiled_label_is_a_hit_that_the_sender_does_not_see() {
     let stage = Stage::new();
     let serving = stage.place.serve("holder");
     // The first session with a peer names no record before it; these two do.
-    stage
+    let _ = stage
         .start(&stage.line(serving.address, "first.csv"))
         .report();
     let honest = stage

@@ -142,7 +142,7 @@ fn two_at_once_are_both_right() {
     let stage = Stage::new();
     let serving = stage.place.serve("holder");
     // The snapshot is there; what is raced for is the session.
-    stage
+    let _ = stage
         .start(&stage.line(serving.address, "first.csv"))
         .report();
     two_at_once(&stage, &serving, BUDGET - PADDED);
