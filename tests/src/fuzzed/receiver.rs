@@ -185,7 +185,7 @@ impl Run {
         let reply = match input.below(4) {
             0 => Some(honest.clone()),
             3 => {
-                let closing = lie(truth.clone(), &own, input);
+                let closing = lie(truth.clone(), &self.session.request, input);
                 let payload = serde_json::to_vec(&closing).unwrap();
                 world().sender.statement::<SenderClosing>(&payload)
             }
@@ -218,7 +218,7 @@ impl Run {
 }
 
 /// A closing with one member that is not as it was.
-fn lie(mut closing: SenderClosing, receiver: &Frame, input: &mut Input<'_>) -> SenderClosing {
+fn lie(mut closing: SenderClosing, request: &Frame, input: &mut Input<'_>) -> SenderClosing {
     let more = |number: &mut Int| *number = int(number.get() + 1);
     match input.below(14) {
         0 => closing.session.0[0] ^= 1,
@@ -226,7 +226,8 @@ fn lie(mut closing: SenderClosing, receiver: &Frame, input: &mut Input<'_>) -> S
         2 => closing.grant.0[31] ^= 1,
         3 => closing.status = Status::Aborted,
         4 => closing.receiver_closing = None,
-        5 => closing.receiver_closing = Some(digest_of(receiver)),
+        // Another frame's digest.
+        5 => closing.receiver_closing = Some(digest_of(request)),
         6 => more(&mut closing.chunks),
         7 => more(&mut closing.charged[input.below(2)].elements),
         8 => more(&mut closing.charged[input.below(2)].quota_after),

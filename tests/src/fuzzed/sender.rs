@@ -434,9 +434,13 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     .concat();
     let honest = |tail: &[u8]| [&whole[..], tail].concat();
     let first = |tail: &[u8]| [&good(0, 1)[..], tail].concat();
-    // A lie in each member of the receiver's closing, and a chunk without elements.
+    // A lie in each member of the receiver's closing, and chunks without elements.
     let mut seeds: Vec<Vec<u8>> = (0..11).map(|n| honest(&[9, 0, 1, 2, n, 0])).collect();
     seeds.push(vec![0, 0, 4, 11]);
+    // After the last chunk of a type: one without elements, and one element too many.
+    let most = [good(0, 1), good(0, 1)].concat();
+    seeds.push([&most[..], &good(0, 0), &[0, 0, 4, 11]].concat());
+    seeds.push([&most[..], &good(0, 1)].concat());
     seeds.extend([
         honest(&[9, 0, 1, 0, 0]),
         honest(&[8, 0, 0, 0, 0, 0, 0, 9, 0, 1, 0, 0]),
