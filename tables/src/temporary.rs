@@ -48,13 +48,13 @@ pub fn beside(folder: &Path, prefix: &str, suffix: &str) -> io::Result<NamedTemp
     Err(last)
 }
 
-/// The system's own words, without the temporary name, which nobody knows.
+/// What the system says, without the temporary name, which nobody knows.
 fn system(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(std::error::Error::source);
-    let code = inner
-        .and_then(|inner| inner.downcast_ref::<io::Error>())
-        .and_then(io::Error::raw_os_error);
-    code.map_or(error, io::Error::from_raw_os_error)
+    match error.get_ref() {
+        // The kind is all that can be had of an error that names a path.
+        Some(_) => error.kind().into(),
+        None => error,
+    }
 }
 
 fn remove_left_behind(folder: &Path, prefix: &str, suffix: &str, owner: u32) {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use nix::unistd::Pid;
-use tallystick_client::run::{Grounds, MatchOptions, SharedBuffer, Sink, run};
+use tallystick_client::run::{Finishing, Grounds, MatchOptions, SharedBuffer, Sink, run};
 use tallystick_tables::{KeySpec, Mapping};
 use tallystick_tests::place::{Place, Serving};
 use tokio::task::JoinSet;
@@ -66,6 +66,7 @@ impl Asker {
             sink: Sink::Memory(sink.clone()),
             grounds: Grounds::default(),
             quiet: true,
+            finishing: Finishing::default(),
         };
         let report = run(&self.home, options).await.unwrap();
         assert!(!report.resumed);

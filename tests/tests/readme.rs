@@ -161,7 +161,7 @@ fn security_names_tests_that_exist() {
     let named: Vec<&str> = named.collect();
     assert!(named.len() > 30, "{}", named.len());
     let mut sources = String::new();
-    let mut folders: Vec<PathBuf> = ["agency", "protocol", "server", "client", "tests"]
+    let mut folders: Vec<PathBuf> = ["agency", "protocol", "server", "client", "tables", "tests"]
         .map(|name| workspace().join(name))
         .into();
     while let Some(folder) = folders.pop() {

@@ -11,10 +11,10 @@ use tallystick_agency::{
 };
 use tallystick_protocol::statements::{Charge, Line, Name, SessionClass};
 
-use super::{Context, PROGRAM, block_on, tables::KeyArgs};
+use super::{Context, PROGRAM, block_on_unless, tables::KeyArgs};
 use crate::{
     error::bug,
-    run::{self, Grounds, MatchOptions, MatchReport, STDOUT, SharedBuffer, Sink},
+    run::{self, Finishing, Grounds, MatchOptions, MatchReport, STDOUT, SharedBuffer, Sink},
 };
 
 /// What to ask, of whom, on which grounds.
@@ -289,6 +289,7 @@ pub(crate) fn run(context: &Context, args: &MatchArgs) -> Outcome<Exit> {
     let mapping = source.mapping()?;
     let home = context.open_home()?;
     let buffer = SharedBuffer::default();
+    let finishing = Finishing::default();
     let options = MatchOptions {
         peer: args.peer.clone(),
         address: args.address.clone(),
@@ -303,16 +304,20 @@ pub(crate) fn run(context: &Context, args: &MatchArgs) -> Outcome<Exit> {
         },
         grounds: args.grounds.grounds(),
         quiet: context.quiet,
+        finishing: finishing.clone(),
     };
-    let done = block_on(run::run(&home, options)).map_err(|failure| match args.out {
-        // Standard output is gone (`| head`), full, or a device that takes nothing.
-        None if failure.code == "table-io" && failure.what.starts_with(STDOUT) => Failure {
-            next: "the session is over and charged; the same command with --out FILE writes the \
+    let done = block_on_unless(&finishing, run::run(&home, options)).map_err(|failure| {
+        match args.out {
+            // Standard output is gone (`| head`), full, or a device that takes nothing.
+            None if failure.code == "table-io" && failure.what.starts_with(STDOUT) => Failure {
+                next:
+                    "the session is over and charged; the same command with --out FILE writes the \
                    result without asking, or charging, again"
-                .to_owned(),
-            ..failure
-        },
-        _ => failure,
+                        .to_owned(),
+                ..failure
+            },
+            _ => failure,
+        }
     })?;
     let matches = match (&args.out, context.json) {
         (None, true) => Some(Matches::read(&buffer.take())?),

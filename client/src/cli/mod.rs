@@ -19,7 +19,7 @@ use tallystick_agency::{
     report,
 };
 
-use crate::datagen;
+use crate::{datagen, run::Finishing};
 
 /// Name of the program, and first part of its schemas.
 pub(crate) const PROGRAM: &str = "tally";
@@ -129,15 +129,28 @@ fn list(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String 
     table.trim_fmt()
 }
 
-/// Runs async work to its end, or to the first SIGINT, SIGTERM or SIGHUP: then what it holds is dropped, so
-/// that no temporary file is left.
+/// Runs async work to its end, or to the first SIGINT, SIGTERM or SIGHUP: then what it holds is
+/// dropped, so that no temporary file is left.
 pub(crate) fn block_on<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    block_on_unless(&Finishing::default(), work)
+}
+
+/// The same; work that is finishing is not interrupted any more, since what it was to do is done.
+pub(crate) fn block_on_unless<T>(
+    finishing: &Finishing,
+    work: impl Future<Output = Outcome<T>>,
+) -> Outcome<T> {
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         let mut signals = Signals::new()?;
-        tokio::select! {
-            result = work => result,
-            () = signals.next() => Err(interrupted()),
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                result = &mut work => return result,
+                () = signals.next() => if !finishing.has_begun() {
+                    return Err(interrupted());
+                }
+            }
         }
     });
     // Threads wipe what they hold as they end. One that still reads a table ends with the process.

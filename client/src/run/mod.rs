@@ -43,7 +43,7 @@ use tallystick_protocol::{
 use tallystick_tables::MatchWriter;
 
 pub(crate) use self::options::STDOUT;
-pub use self::options::{Grounds, MatchOptions, MatchReport, SharedBuffer, Sink};
+pub use self::options::{Finishing, Grounds, MatchOptions, MatchReport, SharedBuffer, Sink};
 use self::{
     flights::Flights,
     output::{LabelOpener, label_columns},
@@ -459,6 +459,7 @@ impl Runner<'_> {
         let (again, hits) = (Arc::clone(&plan), settled.hits);
         let (writer, spoiled) =
             blocking(move || output::write_hits(&again, &labels, &hits, writer)).await?;
+        self.options.finishing.begin();
         let written = writer.finish().map_err(AgencyError::from)?;
         self.store.finish_run(&session.0, clock::now_ms()).await?;
         let (sent, received) = settled.traffic;

@@ -2,7 +2,10 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tallystick_protocol::statements::{Charge, Hex, Line, Name, SessionClass};
@@ -31,6 +34,25 @@ pub struct MatchOptions {
     pub grounds: Grounds,
     /// No progress.
     pub quiet: bool,
+    /// Set by the run when its output gets its name.
+    pub finishing: Finishing,
+}
+
+/// Whether a run has come so far that stopping it would only make its report untrue: its output is
+/// there.
+#[derive(Debug, Clone, Default)]
+pub struct Finishing(Arc<AtomicBool>);
+
+impl Finishing {
+    pub(super) fn begin(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it has.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 /// What standard output is called in errors.

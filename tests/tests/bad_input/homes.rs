@@ -193,7 +193,7 @@ fn what_is_no_home_is_refused() {
     fs::rename(stage.place.path("VERSION"), stage.place.path("h/VERSION")).unwrap();
     // A home is made in no folder that holds something.
     let line = "tallyd init h --name other";
-    let says = ["h is not empty", "choose another folder"];
+    let says = ["h is a home already", "choose another folder"];
     refused(&stage.place, line, 2, "home-not-empty", &says);
     stage.good_as("h");
     fs::rename(stage.place.path("h/state.db"), stage.place.path("state.db")).unwrap();

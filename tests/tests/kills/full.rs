@@ -25,7 +25,8 @@ fn is_clear(ended: &Ended) {
     assert_eq!(ended.code, 2, "{}", ended.err);
     let said = ended.err.to_lowercase();
     // SQLite does not say why it cannot open or enlarge its own files; the advice does.
-    let why = said.contains("no space left") && said.contains("make room")
+    let mut space = ["no space left", "no storage space"].iter();
+    let why = space.any(|words| said.contains(words)) && said.contains("make room")
         || said.contains("check free space and permissions of state.db");
     assert!(why, "{}", ended.err);
     let named = ended.err.contains('/') || ended.err.contains("state.db");

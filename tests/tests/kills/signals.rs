@@ -72,7 +72,11 @@ fn a_receiver_that_is_told_to_end_at_any_flight_says_how_to_go_on() {
                     "{}",
                     first.err
                 );
-                assert!(scene.names("results").is_empty());
+                // A file under a temporary name goes with the next output, if a busy machine left
+                // no time to remove it.
+                let left = scene.names("results");
+                let whole = left.iter().find(|name| !name.ends_with(".partial"));
+                assert_eq!(whole, None);
                 scene.ask_again(address)
             }
         };
