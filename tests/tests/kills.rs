@@ -357,11 +357,14 @@ fn wait<T>(work: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(work)
 }
 
+/// A case by its name, and whether its fault came, or what the case panicked with.
+type Tried = (String, Result<bool, Box<dyn Any + Send>>);
+
 /// Tries all cases, says how each went, and fails with all that failed.
 fn try_all(what: &str, cases: Vec<(Event, Fault)>, case: impl Fn(&Event, Fault) -> bool + Sync) {
     assert!(!cases.is_empty());
     let total = cases.len();
-    let results: Vec<(String, Result<bool, Box<dyn Any + Send>>)> = cases
+    let results: Vec<Tried> = cases
         .into_par_iter()
         .map(|(event, fault)| {
             let went = catch_unwind(AssertUnwindSafe(|| case(&event, fault)));
