@@ -2,7 +2,7 @@
 //! memory, every element charged once.
 //!
 //! The ordinary run lasts a few seconds. `TALLY_LOAD_SECONDS=180` makes it the measurement of
-//! `docs/operations.md`: sessions follow each other until the time is over, and the figures are
+//! `docs/load.md`: sessions follow each other until the time is over, and the figures are
 //! printed.
 
 #![allow(clippy::unwrap_used)]
