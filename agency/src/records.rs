@@ -12,6 +12,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 use tallystick_protocol::{
+    error::Error,
     frame::{Frame, FrameReader, Kind, ReadError},
     record,
     statements::Hex,
@@ -29,6 +30,8 @@ pub struct RecordFile {
     path: PathBuf,
     session: Hex<16>,
     length: u64,
+    /// Bytes up to here stand in the file already: what is appended must be these again.
+    stored: u64,
 }
 
 /// Where a frame lies in a record.
@@ -69,6 +72,10 @@ pub fn closed_path(dir: &Path, session: &Hex<16>) -> PathBuf {
     dir.join(format!("{session}.tally"))
 }
 
+fn broken_path(dir: &Path, session: &Hex<16>) -> PathBuf {
+    dir.join(format!("{session}.broken"))
+}
+
 /// Where a closed record lies, relative to its home: what the index of records says.
 #[must_use]
 pub fn relative_path(session: &Hex<16>) -> String {
@@ -95,6 +102,7 @@ impl RecordFile {
             path,
             session,
             length: 0,
+            stored: 0,
         };
         record.append(&record::header(&session)?)?;
         // A file whose folder was not forced to the disk may be gone after a power cut.
@@ -137,9 +145,29 @@ impl RecordFile {
             path,
             session,
             length,
+            stored: 0,
         };
         record.cut(length)?;
         Ok((record, frames))
+    }
+
+    /// Starts the record of a session that is gone through again from its first frame. What an
+    /// earlier time had written stays: it was signed, and must come again as it was.
+    ///
+    /// # Errors
+    /// As for [`Self::create`] and [`Self::reopen`].
+    pub fn again(dir: &Path, session: Hex<16>) -> Result<Self> {
+        let path = open_path(dir, &session);
+        let header = record::header(&session)?.bytes().len() as u64;
+        // A disk that was full may have taken less than that.
+        if std::fs::metadata(&path).map_or(0, |meta| meta.len()) < header {
+            return Self::create(dir, session);
+        }
+        let (mut record, _) = Self::reopen(dir, session)?;
+        record.stored = record.length;
+        record.length = 0;
+        record.append(&record::header(&session)?)?;
+        Ok(record)
     }
 
     /// Cuts off everything from `offset` on.
@@ -157,9 +185,23 @@ impl RecordFile {
     /// Appends a frame; it is durable after [`Self::sync`].
     ///
     /// # Errors
-    /// An IO error, a full disk among them.
+    /// An IO error, a full disk among them. In a record that is gone through again: a fault of the
+    /// peer if the frame is another than before.
     pub fn append(&mut self, frame: &Frame) -> Result<Place> {
         let offset = self.length;
+        if offset < self.stored {
+            let place = Place::new(offset, frame)?;
+            let length = frame.bytes().len() as u64;
+            if offset + length > self.stored || self.bytes_at(place)? != frame.bytes() {
+                return Err(Error::Mismatch {
+                    what: frame.kind().name(),
+                    field: "it is another than the one in the record of this session",
+                }
+                .into());
+            }
+            self.length += length;
+            return Ok(place);
+        }
         let write = |file: &mut File| {
             file.seek(SeekFrom::Start(offset))?;
             file.write_all(frame.bytes())
@@ -184,13 +226,21 @@ impl RecordFile {
     /// # Errors
     /// An IO error; `SealBroken` if there is no frame at this place.
     pub fn frame_at(&mut self, place: Place) -> Result<Frame> {
+        let bytes = self.bytes_at(place)?;
+        // What is wrong with an own file is nobody else's fault.
+        Frame::from_bytes(bytes).map_err(|_| AgencyError::SealBroken {
+            what: self.path.display().to_string(),
+        })
+    }
+
+    fn bytes_at(&mut self, place: Place) -> Result<Vec<u8>> {
         let mut bytes = vec![0u8; place.length as usize];
         let mut read = |file: &mut File| {
             file.seek(SeekFrom::Start(place.offset))?;
             file.read_exact(&mut bytes)
         };
         read(&mut self.file).map_err(AgencyError::io("read", &self.path))?;
-        Ok(Frame::from_bytes(bytes)?)
+        Ok(bytes)
     }
 
     /// Removes a record of which nothing left.
@@ -201,14 +251,21 @@ impl RecordFile {
         std::fs::remove_file(&self.path).map_err(AgencyError::io("remove", &self.path))
     }
 
-    /// Closes the record: forces it to the disk, renames it, hashes it.
+    /// Closes the record: forces it to the disk, renames it, hashes it. A closed record is evidence:
+    /// none is ever written over.
     ///
     /// # Errors
-    /// An IO error.
+    /// An IO error; `SealBroken` if a record of this session was closed before.
     pub fn close(mut self) -> Result<ClosedRecord> {
         self.sync()?;
         let dir = crate::fs::parent_of(&self.path)?.to_owned();
         let path = closed_path(&dir, &self.session);
+        // Who closes holds the session, so nobody makes one between this and the next line.
+        if path.exists() {
+            return Err(AgencyError::SealBroken {
+                what: format!("{}, which was closed before,", path.display()),
+            });
+        }
         std::fs::rename(&self.path, &path).map_err(AgencyError::io("rename to", &path))?;
         sync_dir(&dir)?;
         self.file
@@ -275,7 +332,7 @@ pub fn reread(dir: &Path, session: &Hex<16>) -> Result<Option<(ClosedRecord, Fra
 /// # Errors
 /// An IO error.
 pub fn set_aside(dir: &Path, session: &Hex<16>) -> Result<Option<PathBuf>> {
-    let kept = dir.join(format!("{session}.broken"));
+    let kept = broken_path(dir, session);
     match std::fs::rename(open_path(dir, session), &kept) {
         Ok(()) => {}
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -328,6 +385,12 @@ pub fn remove_open(dir: &Path, session: &Hex<16>) -> Result<()> {
     std::fs::remove_file(&path).map_err(AgencyError::io("remove", &path))
 }
 
+/// Whether a record of this session was closed, or set aside.
+#[must_use]
+pub fn is_kept(dir: &Path, session: &Hex<16>) -> bool {
+    closed_path(dir, session).exists() || broken_path(dir, session).exists()
+}
+
 /// Whether a record of this session was left open.
 #[must_use]
 pub fn is_open(dir: &Path, session: &Hex<16>) -> bool {
@@ -375,6 +438,43 @@ mod tests {
         std::fs::write(path, &whole[..whole.len() - 3]).unwrap();
         let error = reread(dir.path(), &session).unwrap_err();
         assert_eq!(error.code(), "seal-broken");
+    }
+
+    #[test]
+    fn a_record_that_is_gone_through_again_keeps_what_it_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = Hex([7; 16]);
+        let frames: Vec<_> = (0..3u8)
+            .map(|i| Frame::new(Kind::BlindedChunk, &[i; 40]).unwrap())
+            .collect();
+        let mut record = RecordFile::again(dir.path(), session).unwrap();
+        for frame in &frames[..2] {
+            record.append(frame).unwrap();
+        }
+        drop(record);
+        let path = open_path(dir.path(), &session);
+        let held = std::fs::read(&path).unwrap();
+
+        // Broken off after the first: both are still there.
+        let mut record = RecordFile::again(dir.path(), session).unwrap();
+        record.append(&frames[0]).unwrap();
+        let other = record.append(&frames[2]).unwrap_err();
+        assert_eq!(other.kind(), crate::Kind::PeerFault, "{other}");
+        drop(record);
+        assert!(std::fs::read(&path).unwrap() == held);
+
+        let mut record = RecordFile::again(dir.path(), session).unwrap();
+        for frame in &frames {
+            record.append(frame).unwrap();
+        }
+        record.close().unwrap();
+
+        // A closed record is written over by nothing.
+        let mut twin = RecordFile::create(dir.path(), session).unwrap();
+        twin.append(&frames[0]).unwrap();
+        assert_eq!(twin.close().unwrap_err().code(), "seal-broken");
+        let (_, last) = reread(dir.path(), &session).unwrap().unwrap();
+        assert_eq!(last, frames[2]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     io,
+    net::{IpAddr, Ipv6Addr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -157,7 +158,7 @@ async fn accept(
                 continue;
             }
         };
-        let Some(place) = addresses.enter(&address.ip()) else {
+        let Some(place) = addresses.enter(&network(address.ip())) else {
             let code = "too-many-handshakes";
             node.metrics.connection_refused(code);
             tracing::warn!(code, %address, "connection refused");
@@ -195,6 +196,14 @@ async fn accept(
             }
             drop((slot, place));
         });
+    }
+}
+
+/// What is counted as one address: of IPv6 the network, since one host has all of a /64.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (!0 << 64)).into(),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -131,8 +131,9 @@ fn chunk_elements(limits: &Limits, sessions: u32) -> u32 {
     let window = u64::from(limits.window_chunks) * BYTES_PER_ELEMENT;
     // Those that came first were granted more; so each gets half of an equal share.
     let share = memory / (2 * u64::from(sessions.max(1)) * window);
-    let share = u32::try_from(share).unwrap_or(u32::MAX);
-    share.max(SMALLEST_CHUNK).min(limits.chunk_elements)
+    let share = u32::try_from(share).unwrap_or(u32::MAX).max(SMALLEST_CHUNK);
+    // By powers of two, so that a grant does not count the other sessions.
+    (1 << share.ilog2()).min(limits.chunk_elements)
 }
 
 /// What a person who is refused can do about it.
@@ -161,7 +162,9 @@ mod tests {
         let limits = Limits::default();
         assert_eq!(chunk_elements(&limits, 0), limits.chunk_elements);
         assert_eq!(chunk_elements(&limits, 8), limits.chunk_elements);
-        assert_eq!(chunk_elements(&limits, 64), 1024);
+        for sessions in [33, 50, 64] {
+            assert_eq!(chunk_elements(&limits, sessions), 1024);
+        }
         assert_eq!(chunk_elements(&limits, 100_000), SMALLEST_CHUNK);
         let small = Limits {
             chunk_elements: 16,

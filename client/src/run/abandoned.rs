@@ -41,12 +41,18 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// The same for one run that was ended by the peer or by a rule, if it is not closed yet.
-    pub(super) async fn give_up(&self, session: &Hex<16>) -> Outcome<()> {
+    /// The same for one run that was ended by the peer or by a rule, if it is not closed yet. A run
+    /// whose closing has left is not given up on the peer's unsigned word: the peer may have closed
+    /// it, and then its result can still be had.
+    pub(super) async fn give_up(&self, session: &Hex<16>, signed: bool) -> Outcome<()> {
         let runs = self.store.open_runs().await?;
-        match runs.iter().find(|run| run.session == session.0) {
-            Some(run) => self.abandon(run, self.unseal(run)?).await,
-            None => Ok(()),
+        let Some(run) = runs.iter().find(|run| run.session == session.0) else {
+            return Ok(());
+        };
+        let known = self.unseal(run)?;
+        match known.stage {
+            Stage::Closing { .. } if !signed => Ok(()),
+            _ => self.abandon(run, known).await,
         }
     }
 
@@ -69,7 +75,14 @@ impl Runner<'_> {
             };
             let asking = known.asking;
             let folder = dir.clone();
-            let closed = blocking(move || Ok(close(&folder, session, asking)?)).await?;
+            let closed = match known.stage {
+                // One session has one closing of each side, and this side's is signed already.
+                Stage::Closing { .. } => {
+                    records::set_aside(&dir, &session)?;
+                    None
+                }
+                _ => blocking(move || Ok(close(&folder, session, asking)?)).await?,
+            };
             kept |= closed.is_some();
             if let Some(digest) = closed {
                 let entry = RecordEntry {

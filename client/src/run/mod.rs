@@ -77,8 +77,12 @@ pub async fn run(home: &Home, options: MatchOptions) -> Outcome<MatchReport> {
     result
 }
 
+/// The sender has refused, signed, to go on with a session.
+const SESSION_OVER: &str = "session-over";
+
 /// What a sender says when it ends a session for good: the same command then starts a new one.
-const ENDED: [&str; 6] = [
+const ENDED: [&str; 7] = [
+    SESSION_OVER,
     "epoch-over",
     "expired",
     "not-open",
@@ -146,7 +150,8 @@ impl Runner<'_> {
             Ok(done) => done,
             Err(failure) => {
                 if ENDED.contains(&failure.code.as_str()) && failure.exit == Exit::Refused {
-                    self.give_up(&session).await?;
+                    let signed = failure.code == SESSION_OVER;
+                    self.give_up(&session, signed).await?;
                 }
                 if failure.exit == Exit::PeerFault {
                     return Err(self.set_aside(&session, failure).await?);
@@ -295,7 +300,7 @@ impl Runner<'_> {
                 .await?;
         }
         let snapshot = Arc::new(self.agree(&matching, snapshot, &mut connected).await?);
-        let mut record = RecordFile::create(&self.home.records_dir(), session)?;
+        let mut record = RecordFile::again(&self.home.records_dir(), session)?;
         record.append(&request)?;
         record.append(&answer)?;
         let grant_epoch = matching.agreement().grant().epoch.get();
@@ -367,11 +372,9 @@ impl Runner<'_> {
                     return Err(Failure::new(Exit::Refused, code.name(), what, next));
                 }
                 if resumed {
-                    // The record says what was charged, and that it ended so.
-                    self.give_up(&session).await?;
                     return Err(Failure::new(
                         Exit::Refused,
-                        "session-over",
+                        SESSION_OVER,
                         format!("{} has ended this session meanwhile", self.options.peer),
                         "what it was charged stays charged; the same command starts a new session",
                     ));

@@ -174,6 +174,8 @@ impl Run {
             .node
             .offered(&self.identity.agency, collection.as_str())
             .await?;
+        let epoch = self.serving.agreement().grant().epoch.get();
+        let offered = offered.filter(|offered| offered.epoch == epoch);
         let budget = offered.ok_or_else(epoch_over)?.meta.peer_budget;
         let elements = u32::try_from(accepted.elements())
             .map_err(|_| AgencyError::Bug("elements of a chunk".to_owned()))?;

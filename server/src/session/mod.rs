@@ -193,8 +193,14 @@ async fn drive(
     if node.store.is_own_run(&session.0).await? {
         return turn_away(node, asked, RefusalCode::Replayed, link, now).await;
     }
-    if node.store.session(&session.0).await?.is_some() {
-        stored::settle(node, &session).await?;
+    match node.store.session(&session.0).await? {
+        Some(_) => stored::settle(node, &session).await?,
+        // A refusal whose request was forgotten, or a session from before a restored backup: its
+        // record stays what it is.
+        None if was_recorded(node, &session).await? => {
+            return turn_away(node, asked, RefusalCode::Replayed, link, now).await;
+        }
+        None => {}
     }
     if let Some(known) = node.store.session(&session.0).await? {
         // The very same request again is somebody who lost the answer, not a second session.
@@ -203,6 +209,9 @@ async fn drive(
         }
         return match known.status {
             SessionStatus::Open => {
+                let Some(_serving) = node.serving.enter(&identity.agency) else {
+                    return turn_away(node, asked, RefusalCode::Busy, link, now).await;
+                };
                 let resumed = async {
                     let (run, grant) = Run::resume(node, identity, asked).await?;
                     link.send(grant).await?;
@@ -322,8 +331,19 @@ async fn hold(
         && matches!(error.kind(), Kind::PeerFault | Kind::Refused)
     {
         stored::abort(node, session).await?;
+        // It had ended well in this very moment: the peer may fetch the closing.
+        let known = node.store.session(&session.0).await?;
+        if known.is_some_and(|known| known.status == SessionStatus::Closed) {
+            return Err(End::Gone);
+        }
     }
     end
+}
+
+/// Whether a record of this session was ever closed here, or set aside.
+async fn was_recorded(node: &Node, session: &Hex<16>) -> Result<bool> {
+    let noted = node.store.record(&session.0, Role::Sender).await?;
+    Ok(noted.is_some() || records::is_kept(&node.home.records_dir(), session))
 }
 
 /// Refuses without a record: a replay must not overwrite the record of the session whose id it

@@ -143,6 +143,9 @@ pub(super) async fn settle(node: &Node, session: &Hex<16>) -> Result<()> {
     };
     let closing: SenderClosing =
         open(&last, &node.me.signing_key.into()).map_err(|_| broken(session))?;
+    if closing.session != *session {
+        return Err(broken(session));
+    }
     let status = match closing.status {
         Status::Complete => SessionStatus::Closed,
         Status::Aborted => SessionStatus::Aborted,

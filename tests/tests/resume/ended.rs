@@ -92,6 +92,34 @@ fn an_epoch_that_ends_ends_its_sessions() {
     stage.copies_agree(&format!("{}.tally", report["session"].as_str().unwrap()));
 }
 
+/// The sender ends the session while the receiver is away: the receiver closes its own copy, and the
+/// next run is a new session.
+#[test]
+fn a_session_that_is_over_is_not_gone_on_with() {
+    let Half {
+        stage,
+        serving,
+        proxy,
+        running,
+        session,
+    } = half();
+    drop(running);
+    proxy.cut();
+    stage
+        .place
+        .does("tallyd epoch rotate watchlist --home holder");
+    // The sender ends it when the receiver comes back, and says so once.
+    let line = stage.line(serving.address, "hits.csv");
+    let (first, _) = stage.start(&line).failure(3);
+    assert!(["epoch-over", "session-over"].contains(&first.as_str()));
+    charged(&stage, &session);
+    assert!(stage.records("asker", ".part").is_empty());
+    let own = format!("asker/records/{session}.tally");
+    assert_eq!(stage.verify(&own)["records"][0]["status"], "aborted");
+    assert_eq!(stage.start(&line).report()["resumed"], false);
+    stage.matches_are_right("hits.csv");
+}
+
 /// The epoch ends while nobody is connected.
 #[test]
 fn an_epoch_that_ended_meanwhile_is_over() {

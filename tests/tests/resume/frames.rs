@@ -275,6 +275,29 @@ async fn what_was_charged_and_not_answered_is_in_the_record() {
     assert_eq!(scripted.stage.left(&scripted.serving), scripted.left - 128);
 }
 
+/// The store forgets refused requests when they have expired; their records stay, and so nobody uses
+/// their ids again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_whose_record_is_kept_is_used_up() {
+    let mut scripted = Scripted::new();
+    let collection = scripted.template.collection.clone();
+    scripted.template.collection = "another".parse().unwrap();
+    let mut call = scripted.say(scripted.asking(1).frame()).await;
+    assert_eq!(refusal(&mut call).await, "not-available");
+    let path = format!("holder/records/{}.tally", hex(1));
+    let path = scripted.stage.place.path(&path);
+    let record = std::fs::read(&path).unwrap();
+    let store = scripted.stage.place.home("holder").store().await.unwrap();
+    assert_eq!(store.purge_refused(i64::MAX).await.unwrap(), 1);
+    scripted.template.collection = collection;
+    let asking = scripted.asking(1);
+    let mut call = scripted.say(asking.frame()).await;
+    assert_eq!(refusal(&mut call).await, "replayed");
+    store.close().await;
+    assert!(std::fs::read(&path).unwrap() == record);
+    assert_eq!(scripted.stage.left(&scripted.serving), scripted.left);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_of_another_time_or_session_are_refused() {
     let scripted = Scripted::new();
