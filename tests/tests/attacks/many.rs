@@ -98,7 +98,7 @@ async fn ten_thousand_calls_on_many_connections_harm_nobody_else() {
 }
 
 /// Requests that are well signed, each of a session of its own, and none is ever closed: as many as
-/// are allowed are granted, the others hear so.
+/// are allowed are granted, the others hear so and leave nothing behind.
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_beyond_the_limit_are_refused_by_name() {
     const ALLOWED: usize = 3;
@@ -121,4 +121,6 @@ async fn sessions_beyond_the_limit_are_refused_by_name() {
         }
     }
     is_served(&receiver.stage, receiver.serving(), "other.csv");
+    let open = receiver.stage.records("holder", ".part");
+    assert_eq!(open.len(), ALLOWED, "{open:?}");
 }

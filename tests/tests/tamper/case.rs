@@ -8,8 +8,12 @@ use std::{
 
 use tallystick_agency::store::{SessionStatus, Store};
 use tallystick_client::audit;
-use tallystick_protocol::{frame::Kind, statements::Hex};
+use tallystick_protocol::{
+    frame::{Frame, Kind},
+    statements::Hex,
+};
 use tallystick_tests::{
+    forge::frames,
     place::{Serving, copy, object},
     running::{Running, failure},
     stage::{CHUNK, PADDED, Stage, configure},
@@ -30,8 +34,11 @@ const AT_ONCE: usize = 8;
 pub enum Want {
     /// Exit 4: somebody broke the protocol.
     Broken,
-    /// Exit 5: nothing more came; the session goes on when the same command runs again.
+    /// Exit 5: nothing more came, and in time the receiver gave up; the session goes on when the same
+    /// command runs again.
     Stopped,
+    /// Exit 5 as well, and at once: the line was cut.
+    Cut,
     /// Exit 0, and everything is right.
     Right,
 }
@@ -173,13 +180,19 @@ impl Scene {
         let out = format!("{home}.csv");
         let line = self.stage.line(home, middle.address, &out);
         // A command that hangs fails the case.
-        let ended = Running::start(place, &line).end();
+        let mut ended = Running::start(place, &line).end();
+        let mut early = 0;
+        while want == Want::Stopped && ended.code == 5 && !middle.done() && early < 3 {
+            // A machine so busy that the honest frames before took too long: again.
+            ended = Running::start(place, &line).end();
+            early += 1;
+        }
         assert!(middle.done(), "{name}: the frame never came\n{}", ended.err);
         assert!(!ended.err.contains("panicked"), "{name}: {}", ended.err);
         let code = match want {
             Want::Right => 0,
             Want::Broken => 4,
-            Want::Stopped => 5,
+            Want::Stopped | Want::Cut => 5,
         };
         assert_eq!(ended.code, code, "{name}: {}", ended.err);
         if want == Want::Right {
@@ -209,7 +222,7 @@ impl Scene {
             .collect();
         sessions.dedup();
         // A session that stopped is gone on with; one that was broken is another one now.
-        let most = if want == Want::Broken { 2 } else { 1 };
+        let most = if want == Want::Broken { 2 } else { 1 + early };
         assert!(sessions.len() <= most, "{name}: {sessions:?}");
         sessions
     }
@@ -243,14 +256,17 @@ impl Scene {
                 let Some(known) = store.session(&id.0).await.unwrap() else {
                     continue;
                 };
-                let chunks = store.chunks(&id.0).await.unwrap();
-                // A session that is over keeps its charges and forgets its chunks.
-                match known.status {
-                    SessionStatus::Open => {
-                        assert_eq!(known.grants[0].used, CHUNK * chunks.len() as u64);
+                // The store forgets the chunks of a session that is over; its record has them.
+                let record = format!("holder/records/{session}.tally");
+                let record = self.stage.place.path(&record);
+                let chunks = match known.status {
+                    SessionStatus::Open => store.chunks(&id.0).await.unwrap().len(),
+                    _ => {
+                        let of_receiver = |frame: &&Frame| frame.kind() == Kind::BlindedChunk;
+                        frames(&record).iter().filter(of_receiver).count()
                     }
-                    _ => assert!(chunks.is_empty() && known.grants[0].used % CHUNK == 0),
-                }
+                };
+                assert_eq!(known.grants[0].used, CHUNK * chunks as u64);
                 assert!(known.grants[0].used <= PADDED);
                 if known.status == SessionStatus::Closed {
                     assert_eq!(known.grants[0].used, PADDED);

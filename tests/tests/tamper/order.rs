@@ -5,7 +5,7 @@ use tallystick_tests::tamper::{Act, Rule};
 
 use crate::case::{
     Case, LONG, SHORTLY, Scene,
-    Want::{Broken, Right, Stopped},
+    Want::{Broken, Cut, Right, Stopped},
     all, case, changed,
 };
 
@@ -63,7 +63,7 @@ fn frames_dropped_repeated_swapped_or_late_never_give_a_wrong_match() {
             cases.push(case(kind, nth, "repeated", Act::Repeat, want));
         }
         cases.push(case(kind, nth, "too late", Act::Delay(LONG), Stopped));
-        cases.push(case(kind, nth, "the line cut", Act::Cut, Stopped));
+        cases.push(case(kind, nth, "the line cut", Act::Cut, Cut));
     }
     let late = FRAMES.map(|(kind, nth)| {
         let act = Act::Delay(SHORTLY);
