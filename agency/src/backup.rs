@@ -16,12 +16,14 @@ use tallystick_protocol::statements::Name;
 use tempfile::TempDir;
 
 use crate::{
+    clock::now_ms,
+    collections::EPOCH_SECRET,
     config,
     error::{AgencyError, Result},
     fs::{OWNER_DIR, OWNER_FILE, atomic_write, create_owner_dir, parent_of, read_text, sync_dir},
     home::{self, Home},
-    publish,
-    store::{SqliteStore, Store},
+    publish, records,
+    store::{SessionStatus, SqliteStore, Store},
 };
 
 /// The file that makes a folder a backup. There is no `VERSION` in it, so that nobody serves it.
@@ -29,7 +31,8 @@ const BACKUP_FILE: &str = "BACKUP";
 const VERSION_FILE: &str = "VERSION";
 const DATABASE: &str = "state.db";
 const SCHEMA: &str = "tallyd.backup/1";
-/// Folders with everything in them; `cache` can be fetched again.
+/// Folders with everything in them; `cache` can be fetched again. But not the keys of epochs: what is
+/// restored begins new ones, so that in a backup they would serve nobody but a thief.
 const FOLDERS: [&str; 4] = ["keys", "tls", "collections", "records"];
 /// Files that are copied if they are there. Not the passphrase: with it a backup is open to anybody.
 const FILES: [&str; 2] = [config::FILE_NAME, "exported.peer"];
@@ -139,6 +142,7 @@ pub async fn restore(source: &Path, target: &Path) -> Result<Restored> {
     }
     let store = SqliteStore::open(&into.join(DATABASE)).await?;
     let withdrawn = withdraw(&store).await?;
+    set_aside(&store, &into.join("records")).await?;
     store.close().await;
     let version = format!("{}\n", label.format);
     atomic_write(&into.join(VERSION_FILE), version.as_bytes(), OWNER_FILE)?;
@@ -163,6 +167,20 @@ async fn withdraw(store: &SqliteStore) -> Result<Vec<String>> {
         names.push(known.name);
     }
     Ok(names)
+}
+
+/// Ends what was under way. The lost home may have closed these sessions since, so nothing more is
+/// signed in them; what their records hold is kept.
+async fn set_aside(store: &SqliteStore, dir: &Path) -> Result<()> {
+    for session in records::open_ones(dir)? {
+        records::set_aside(dir, &session)?;
+    }
+    for known in store.open_sessions().await? {
+        store
+            .close_session(&known.session, SessionStatus::Aborted, None, now_ms())
+            .await?;
+    }
+    Ok(())
 }
 
 /// A folder beside the one that is wanted.
@@ -209,8 +227,15 @@ fn copy_folder(from: &Path, into: &Path, copied: &mut Copied) -> Result<()> {
         let Some(name) = path.file_name() else {
             continue;
         };
-        if name.as_encoded_bytes().starts_with(b".") {
+        let starts = |prefix: &str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
+        if starts(".") || starts(EPOCH_SECRET) {
             continue;
+        }
+        if path.is_symlink() {
+            return Err(AgencyError::Usage(format!(
+                "{} is a link; a home and a backup have none",
+                path.display()
+            )));
         }
         let target = into.join(name);
         match path.is_dir() {

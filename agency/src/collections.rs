@@ -150,8 +150,11 @@ pub fn snapshot_path(home: &Home, collection: &str, digest: &[u8; 32]) -> PathBu
 /// The secret of an epoch, from which its keys are derived.
 pub(crate) struct EpochSeed(pub(crate) Zeroizing<[u8; 32]>);
 
+/// How the names of epochs' secrets begin.
+pub(crate) const EPOCH_SECRET: &str = "oprf.";
+
 fn secret_name(collection: &Name, epoch: u64) -> String {
-    format!("oprf.{collection}.{epoch}")
+    format!("{EPOCH_SECRET}{collection}.{epoch}")
 }
 
 impl EpochSeed {

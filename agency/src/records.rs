@@ -193,11 +193,16 @@ impl RecordFile {
             let place = Place::new(offset, frame)?;
             let length = frame.bytes().len() as u64;
             if offset + length > self.stored || self.bytes_at(place)? != frame.bytes() {
-                return Err(Error::Mismatch {
-                    what: frame.kind().name(),
-                    field: "it is another than the one in the record of this session",
-                }
-                .into());
+                let own = matches!(frame.kind(), Kind::Request | Kind::BlindedChunk);
+                return Err(match own {
+                    true => AgencyError::SealBroken {
+                        what: self.path.display().to_string(),
+                    },
+                    false => AgencyError::from(Error::Mismatch {
+                        what: frame.kind().name(),
+                        field: "it is another than the one in the record of this session",
+                    }),
+                });
             }
             self.length += length;
             return Ok(place);
@@ -366,7 +371,12 @@ pub fn open_ones(dir: &Path) -> Result<Vec<Hex<16>>> {
 /// An IO error.
 pub fn discard_unlocked(dir: &Path, session: &Hex<16>) -> Result<bool> {
     let path = open_path(dir, session);
-    let file = File::open(&path).map_err(AgencyError::io("open", &path))?;
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        // Closed by who held it.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(AgencyError::io("open", &path)(e)),
+    };
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(false),
@@ -458,7 +468,11 @@ mod tests {
         // Broken off after the first: both are still there.
         let mut record = RecordFile::again(dir.path(), session).unwrap();
         record.append(&frames[0]).unwrap();
+        // Own frames that differ are a damaged file, those of the peer its fault.
         let other = record.append(&frames[2]).unwrap_err();
+        assert_eq!(other.code(), "seal-broken");
+        let answer = Frame::new(Kind::EvaluatedChunk, &[1; 40]).unwrap();
+        let other = record.append(&answer).unwrap_err();
         assert_eq!(other.kind(), crate::Kind::PeerFault, "{other}");
         drop(record);
         assert!(std::fs::read(&path).unwrap() == held);

@@ -64,9 +64,10 @@ pub async fn serve(
         accepted,
         draining.clone(),
     ));
-    let watching = tokio::spawn(watch_the_list(Arc::clone(&node), draining.clone()));
-    let sweeping = tokio::spawn(sweep(Arc::clone(&node), draining.clone()));
+    // To the very end: who is revoked while the node drains is cut as at any time.
     let ended = CancellationToken::new();
+    let watching = tokio::spawn(watch_the_list(Arc::clone(&node), ended.clone()));
+    let sweeping = tokio::spawn(sweep(Arc::clone(&node), draining.clone()));
     let looking = tokio::spawn(health::watch(Arc::clone(&node), ended.clone()));
     let asked = health::Service::new(Arc::clone(&node), draining.clone());
 
@@ -106,10 +107,10 @@ pub async fn serve(
         }
     };
     draining.cancel();
-    // All end at the token; what they return was logged.
-    let _ = tokio::join!(accepting, watching, sweeping);
     // Nobody writes any more when the store is closed.
     node.stop.cancel();
+    // Both end at the token; what they return was logged.
+    let _ = tokio::join!(accepting, sweeping);
     node.sessions.close();
     if tokio::time::timeout(LET_GO, node.sessions.wait())
         .await
@@ -118,8 +119,8 @@ pub async fn serve(
         tracing::error!("a session does not let go; it can be resumed");
     }
     ended.cancel();
-    // Ends at the token.
-    let _ = looking.await;
+    // Both end at the token.
+    let _ = tokio::join!(watching, looking);
     node.store.close().await;
     result
 }
@@ -244,12 +245,12 @@ async fn linger(mut stream: TcpStream) {
 }
 
 /// Reads the allow-list again and again, and cuts who is no longer on it.
-async fn watch_the_list(node: Arc<Node>, draining: CancellationToken) {
+async fn watch_the_list(node: Arc<Node>, ended: CancellationToken) {
     let idle = Duration::from_secs(node.home.config().limits.idle_timeout_seconds.into());
     let mut refresh = tokio::time::interval(REFRESH);
     loop {
         tokio::select! {
-            () = draining.cancelled() => return,
+            () = ended.cancelled() => return,
             _ = refresh.tick() => {}
         }
         if let Err(error) = node.pins.refresh(&*node.store).await {

@@ -73,6 +73,11 @@ impl Runner<'_> {
                 // Under way in another process.
                 return Ok(());
             };
+            // That process may have closed it in this very moment.
+            if records::closed_path(&dir, &session).exists() && !asked {
+                records::remove_open(&dir, &session)?;
+                return Ok(());
+            }
             let asking = known.asking;
             let folder = dir.clone();
             let closed = match known.stage {

@@ -368,7 +368,10 @@ impl Runner<'_> {
                 let what = format!("{} refused ({}){detail}", self.options.peer, code.name());
                 // For the moment only: the same request may be granted later.
                 if matches!(code, RefusalCode::Busy | RefusalCode::Draining) {
-                    let next = "nothing was charged; run the same command again later";
+                    let next = match resumed {
+                        true => "what was sent is charged; run the same command again later",
+                        false => "nothing was charged; run the same command again later",
+                    };
                     return Err(Failure::new(Exit::Refused, code.name(), what, next));
                 }
                 if resumed {

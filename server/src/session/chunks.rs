@@ -120,6 +120,7 @@ impl Run {
                 return self.close(closing, link, started).await;
             }
             let wants = closing.is_none() && in_flight.len() < window;
+            let in_flight_none = in_flight.is_empty();
             tokio::select! {
                 biased;
                 evaluation = first(&mut in_flight) => {
@@ -131,7 +132,12 @@ impl Run {
                     link.send(frame).await?;
                     self.node.metrics.stage(Stage::Send, sending);
                 }
-                frame = link.next(), if wants => {
+                frame = async {
+                    match in_flight_none {
+                        true => link.next().await,
+                        false => link.next_meanwhile().await,
+                    }
+                }, if wants => {
                     let frame = frame?;
                     match frame.kind() {
                         Kind::BlindedChunk => {

@@ -150,6 +150,19 @@ impl Link {
     async fn next(&mut self) -> Result<Frame, End> {
         let until = self.quiet_since + self.idle;
         let next = tokio::time::timeout_at(until.into(), self.inbound.next()).await;
+        self.took(next)
+    }
+
+    /// The same, while the peer waits for an answer of ours: then its silence is no fault.
+    async fn next_meanwhile(&mut self) -> Result<Frame, End> {
+        let next = self.inbound.next().await;
+        self.took(Ok(next))
+    }
+
+    fn took(
+        &mut self,
+        next: Result<Option<Result<Envelope, tonic::Status>>, tokio::time::error::Elapsed>,
+    ) -> Result<Frame, End> {
         match next {
             Ok(Some(Ok(envelope))) => {
                 self.quiet_since = Instant::now();
@@ -330,7 +343,11 @@ async fn hold(
     if let Err(End::Failed(error)) = &end
         && matches!(error.kind(), Kind::PeerFault | Kind::Refused)
     {
-        stored::abort(node, session).await?;
+        // The reason is the peer's to know, whatever becomes of the record; the sweep tries again.
+        if let Err(fault) = stored::abort(node, session).await {
+            let code = fault.code();
+            tracing::error!(session = %session, code, "cannot close it: {fault}");
+        }
         // It had ended well in this very moment: the peer may fetch the closing.
         let known = node.store.session(&session.0).await?;
         if known.is_some_and(|known| known.status == SessionStatus::Closed) {

@@ -273,10 +273,11 @@ impl SqliteStore {
         Ok(())
     }
 
+    /// Through the writer: what a session that was dropped still commits comes before this.
     pub(super) async fn get_chunks(&self, session: &SessionId) -> Result<Vec<Chunk>> {
         sqlx::query("SELECT * FROM chunks WHERE session = ? ORDER BY chunk_index")
             .bind(&session[..])
-            .fetch_all(&self.reader)
+            .fetch_all(&self.writer)
             .await?
             .iter()
             .map(chunk)
