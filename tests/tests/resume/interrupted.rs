@@ -93,6 +93,9 @@ fn a_second_grant_of_one_session_is_refused() {
         let _ = std::fs::remove_file(beside);
     }
     std::fs::copy(&kept, &state).unwrap();
+    // An honest node would find the record of a session that it does not know, and refuse.
+    let record = stage.records("holder", ".part").pop().unwrap();
+    std::fs::remove_file(folder.join("records").join(record)).unwrap();
     let serving = stage.place.serve("holder");
     proxy.lead_to(serving.address);
     let (code, message) = stage.start(&line).failure(4);
