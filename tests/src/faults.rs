@@ -184,13 +184,13 @@ pub fn kills(events: Vec<Event>) -> Vec<(Event, Fault)> {
     events.into_iter().enumerate().map(in_turn).collect()
 }
 
-/// Every second case, from the first or the second on, unless everything is tried: for what is much like
-/// something else that is tried as well.
+/// One in `of` of some cases, from that on, unless everything is tried: for what is much like something
+/// else that is tried as well.
 #[must_use]
-pub fn every_second(cases: Vec<(Event, Fault)>, from: usize) -> Vec<(Event, Fault)> {
+pub fn one_in(of: usize, from: usize, cases: Vec<(Event, Fault)>) -> Vec<(Event, Fault)> {
     match std::env::var_os(EVERY) {
         Some(_) => cases,
-        None => cases.into_iter().skip(from).step_by(2).collect(),
+        None => cases.into_iter().skip(from).step_by(of).collect(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! stood without.
 //!
 //! `tests/preload/faults.c` makes every step a place where a program can fail. An ordinary run tries
-//! steps of every kind, of some only every second. `TALLY_KILL_EVERY=1` tries every single step.
+//! steps of every kind, where one is like another only some. `TALLY_KILL_EVERY=1` tries every single step.
 
 #![allow(clippy::unwrap_used)]
 

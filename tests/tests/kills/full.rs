@@ -5,7 +5,7 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 use tallystick_tests::{
-    faults::{Event, Fault, Faults, every_second},
+    faults::{Event, Fault, Faults, one_in},
     place::{Ended, Place},
     running::Running,
 };
@@ -17,7 +17,7 @@ fn filling(faults: &Faults) -> Vec<(Event, Fault)> {
     let events = faults.chosen().into_iter();
     let events = events.filter(Event::grows);
     let cases = events.map(|event| (event, Fault::Full));
-    every_second(cases.collect(), 0)
+    one_in(2, 0, cases.collect())
 }
 
 /// An error that says which file, why, and what to do.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use tallystick_tests::{
-    faults::{Event, Fault, Faults, every_second, kills},
+    faults::{Event, Fault, Faults, kills, one_in},
     place::Place,
     running::Running,
 };
@@ -64,7 +64,6 @@ fn init(mounted: bool, event: &Event, fault: Fault) -> bool {
         place.does(INIT.trim_end_matches(" --json"));
     }
     place.does("tallyd check --home fresh");
-    place.does("tallyd peer export fresh.peer --home fresh");
     faults.fired()
 }
 
@@ -83,7 +82,7 @@ fn a_home_that_is_not_finished_is_none() {
     let Some((_place, faults)) = recorded(false) else {
         return;
     };
-    let cases = every_second(kills(faults.chosen()), 0);
+    let cases = one_in(3, 0, kills(faults.chosen()));
     try_all("init", cases, |event, fault| init(false, event, fault));
 }
 
@@ -92,7 +91,7 @@ fn a_home_on_a_volume_that_is_not_finished_is_none() {
     let Some((_place, faults)) = recorded(true) else {
         return;
     };
-    let cases = every_second(kills(faults.chosen()), 1);
+    let cases = one_in(3, 1, kills(faults.chosen()));
     try_all("init in a folder", cases, |event, fault| {
         init(true, event, fault)
     });
@@ -130,7 +129,7 @@ fn a_peer_is_added_or_revoked_whole() {
         };
         let code = run(&scene.place, line, |command| faults.record(command));
         assert_eq!(code, 0);
-        let cases = every_second(kills(faults.chosen()), revoked.into());
+        let cases = one_in(3, revoked.into(), kills(faults.chosen()));
         try_all(line, cases, |event, fault| {
             peer(line, revoked, event, fault)
         });

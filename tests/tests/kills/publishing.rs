@@ -3,7 +3,7 @@
 use tallystick_agency::store::Store;
 use tallystick_protocol::statements::Hex;
 use tallystick_tests::{
-    faults::{Event, Fault, Faults, every_second, kills},
+    faults::{Event, Fault, Faults, kills, one_in},
     running::Running,
 };
 
@@ -130,7 +130,7 @@ fn a_publication_that_dies_at_any_step_leaves_one_list_whole() {
     let Some(faults) = recorded(&scene, &line) else {
         return;
     };
-    let cases = every_second(kills(faults.chosen()), 1);
+    let cases = one_in(2, 1, kills(faults.chosen()));
     try_all("publish", cases, |event, fault| again(&line, event, fault));
 }
 
@@ -140,7 +140,7 @@ fn a_rotation_that_dies_at_any_step_leaves_one_epoch_whole() {
     let Some(faults) = recorded(&scene, ROTATE) else {
         return;
     };
-    let cases = every_second(kills(faults.chosen()), 0);
+    let cases = one_in(2, 0, kills(faults.chosen()));
     try_all("rotate", cases, |event, fault| again(ROTATE, event, fault));
 }
 
@@ -150,6 +150,6 @@ fn a_first_publication_that_dies_at_any_step_is_none_or_whole() {
     let Some(faults) = recorded(&scene, &format!("{FIRST} {THEIR_KEY}")) else {
         return;
     };
-    let cases = every_second(kills(faults.chosen()), 1);
+    let cases = one_in(2, 1, kills(faults.chosen()));
     try_all("first publication", cases, first);
 }
