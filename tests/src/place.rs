@@ -292,6 +292,18 @@ impl Serving {
         peak_kib(self.child.id()).unwrap()
     }
 
+    /// Where it tells metrics, as it has logged.
+    #[must_use]
+    pub fn metrics_address(&self) -> SocketAddr {
+        let log = self.log();
+        let events = log
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        let mut events = events.filter(|event: &Value| event["message"] == "metrics listening");
+        let address = events.next().unwrap();
+        address["address"].as_str().unwrap().parse().unwrap()
+    }
+
     /// Tells it to stop, as an operator does; gives its exit code.
     pub fn stop(mut self) -> Option<i32> {
         kill(self.id(), Signal::SIGTERM).unwrap();

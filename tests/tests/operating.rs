@@ -9,9 +9,8 @@ mod metrics;
 #[path = "operating/scrape.rs"]
 mod scrape;
 
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{fs, time::Duration};
 
-use serde_json::Value;
 use tallystick_protocol::{
     frame::{Frame, FrameReader},
     signing::SigningKey,
@@ -43,20 +42,6 @@ fn published(budget: u64) -> Place {
          --key document=number,state --label name --peer-budget {budget}"
     ));
     place
-}
-
-/// Where a node tells metrics, as it has logged.
-fn metrics_address(serving: &Serving) -> SocketAddr {
-    let log = serving.log();
-    let events = log
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok());
-    let mut events = events.filter(|event: &Value| event["message"] == "metrics listening");
-    events.next().unwrap()["address"]
-        .as_str()
-        .unwrap()
-        .parse()
-        .unwrap()
 }
 
 fn ask(serving: &Serving, flags: &str) -> String {

@@ -13,6 +13,7 @@ use tallystick_tests::{
     canary::{Canaries, Sighting, found, nothing},
     memory::{go_on, state},
     outside::absent,
+    place::Serving,
     proxy::{Proxy, Way},
     running::{Running, wait_for},
 };
@@ -121,10 +122,24 @@ fn while_a_list_is_published_no_file_shows_it() {
     found(&seen, &["their document that is not asked"]);
 }
 
+fn metrics(serving: &Serving) -> String {
+    let mut stream = TcpStream::connect(serving.metrics_address()).unwrap();
+    let head = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
 #[test]
 fn a_whole_life_leaves_nothing_in_the_clear() {
     let stage = Stage::published();
     let mut canaries = stage.canaries();
+    stage.configure(
+        "holder",
+        "#listen_address = \"127.0.0.1:9464\"",
+        "listen_address = \"127.0.0.1:0\"",
+    );
     let serving = stage.place.serve("holder");
     let proxy = Proxy::new(serving.address);
     proxy.record();
@@ -163,6 +178,9 @@ fn a_whole_life_leaves_nothing_in_the_clear() {
     stage.does(&ask(proxy.address, "ours.csv", "--out hits.csv --force"));
     stage.does("tallyd collection remove watchlist --home holder");
     let log = serving.log();
+    let metrics = metrics(&serving);
+    assert!(metrics.contains("# HELP"), "{metrics}");
+    nothing(&canaries.in_bytes("metrics", metrics.as_bytes()));
     assert_eq!(serving.stop(), Some(0));
 
     for (what, proxy) in [("whole", &proxy), ("broken", &broken)] {

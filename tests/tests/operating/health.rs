@@ -12,7 +12,7 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::{fresh_request, metrics_address, published, scrape::http, wait};
+use crate::{fresh_request, published, scrape::http, wait};
 
 const EXCHANGE: &str = "tallystick.v1.Exchange";
 
@@ -30,7 +30,7 @@ fn health_line(address: std::net::SocketAddr) -> String {
 async fn a_store_that_fails_makes_the_node_not_ready_until_it_works_again() {
     let place = published(1000);
     let serving = place.serve("holder");
-    let address = metrics_address(&serving);
+    let address = serving.metrics_address();
     let asker = place.home("asker");
     let channel = wire::channel(&asker, "holder", serving.address).await;
     let mut client = HealthClient::new(channel);

@@ -11,7 +11,7 @@ use std::{
 use tallystick_tests::document::document;
 
 use crate::{
-    ask, metrics_address, published,
+    ask, published,
     scrape::{Scrape, http},
     wait,
 };
@@ -26,7 +26,7 @@ fn metrics_add_up_with_what_the_records_say() {
     // Enough for two sessions of sixteen.
     let place = published(40);
     let serving = place.serve("holder");
-    let address = metrics_address(&serving);
+    let address = serving.metrics_address();
     let before = Scrape::of(address);
     for series in [GRANTED, CLOSED, REFUSED, DOCUMENTS] {
         assert_eq!(before.value(series), 0.0, "{series}");
@@ -253,7 +253,7 @@ fn only_known_words(scrape: &Scrape) {
 fn metrics_take_get_only_and_nothing_large() {
     let place = published(1000);
     let serving = place.serve("holder");
-    let address = metrics_address(&serving);
+    let address = serving.metrics_address();
     assert_ne!(address.port(), serving.address.port());
     for (line, want) in [
         ("GET /metrics", 200),
@@ -286,7 +286,7 @@ fn metrics_take_get_only_and_nothing_large() {
 fn whoever_sends_nothing_to_the_metrics_holds_up_nobody() {
     let place = published(1000);
     let serving = place.serve("holder");
-    let address = metrics_address(&serving);
+    let address = serving.metrics_address();
     // More than may be connected at once; some have begun to speak.
     let idle: Vec<TcpStream> = (0..48)
         .map(|n| {
