@@ -1,8 +1,9 @@
 //! A bounded pool for work that keeps a processor busy, so that async threads stay free.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use tokio::sync::{Semaphore, oneshot};
 
@@ -24,12 +25,58 @@ impl From<WorkerPanic> for AgencyError {
 ///
 /// Inside a job, rayon's parallel iterators use this pool's threads. Jobs wait in the order they
 /// came when twice as many as there are threads are in flight, so memory stays bounded by what the
-/// waiting callers hold.
+/// waiting callers hold. The last clone that goes waits for the jobs under way.
 #[derive(Clone)]
 pub struct WorkerPool {
-    pool: Arc<rayon::ThreadPool>,
+    threads: Arc<Threads>,
     slots: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
+}
+
+/// Threads that are gone when this is. rayon's own pool only tells its threads to end: a job that
+/// nobody waits for any more would still hold its secrets when the program ends.
+struct Threads {
+    /// `None` while it is dropped.
+    pool: Option<rayon::ThreadPool>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    fn new(threads: usize) -> Result<Self> {
+        let failed = |e: &dyn std::fmt::Display| {
+            AgencyError::Bug(format!("cannot start worker threads: {e}"))
+        };
+        let handles = Mutex::new(Vec::new());
+        let spawn = |thread: rayon::ThreadBuilder| {
+            let name = format!("worker-{}", thread.index());
+            let handle = thread::Builder::new().name(name).spawn(|| thread.run())?;
+            let mut handles = handles.lock().unwrap_or_else(PoisonError::into_inner);
+            handles.push(handle);
+            Ok(())
+        };
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .spawn_handler(spawn)
+            .build()
+            .map_err(|e| failed(&e))?;
+        Ok(Self {
+            pool: Some(pool),
+            handles: handles.into_inner().unwrap_or_else(PoisonError::into_inner),
+        })
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        drop(self.pool.take());
+        for handle in self.handles.drain(..) {
+            // A job may hold the last clone: its thread cannot wait for itself.
+            if handle.thread().id() != thread::current().id() {
+                // Jobs catch their panics.
+                let _ = handle.join();
+            }
+        }
+    }
 }
 
 /// One caller who waits for a place; also one who gives up is counted out.
@@ -63,13 +110,8 @@ impl WorkerPool {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,
         };
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("worker-{i}"))
-            .build()
-            .map_err(|e| AgencyError::Bug(format!("cannot start worker threads: {e}")))?;
         Ok(Self {
-            pool: Arc::new(pool),
+            threads: Arc::new(Threads::new(threads)?),
             slots: Arc::new(Semaphore::new(threads * 2)),
             waiting: Arc::default(),
         })
@@ -77,7 +119,7 @@ impl WorkerPool {
 
     /// The number of threads.
     pub fn threads(&self) -> usize {
-        self.pool.current_num_threads()
+        self.threads.handles.len()
     }
 
     /// Jobs that wait for a place, and jobs that have one. Half of the places are threads that work.
@@ -103,7 +145,9 @@ impl WorkerPool {
             .map_err(|_| WorkerPanic)?;
         drop(waiting);
         let (sender, receiver) = oneshot::channel();
-        self.pool.spawn(move || {
+        // It is there until nobody can call this any more.
+        let pool = self.threads.pool.as_ref().ok_or(WorkerPanic)?;
+        pool.spawn(move || {
             if sender.is_closed() {
                 return;
             }
@@ -127,6 +171,34 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    /// A secret in a job outlives nobody who could still look.
+    #[tokio::test]
+    async fn whoever_lets_the_pool_go_waits_for_work_that_nobody_waits_for() {
+        struct Slow(Arc<AtomicBool>);
+        impl Drop for Slow {
+            fn drop(&mut self) {
+                std::thread::sleep(Duration::from_millis(50));
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+        for _ in 0..3 {
+            let pool = WorkerPool::new(2).unwrap();
+            let gone = Arc::new(AtomicBool::new(false));
+            let (begun, begins) = oneshot::channel();
+            let secret = Slow(Arc::clone(&gone));
+            let work = pool.run(move || {
+                let _ = begun.send(());
+                drop(secret);
+            });
+            tokio::select! {
+                _ = work => unreachable!("it sleeps"),
+                _ = begins => {}
+            }
+            drop(pool);
+            assert!(gone.load(Ordering::SeqCst));
+        }
+    }
 
     #[tokio::test]
     async fn gives_values_and_survives_panics() {
@@ -165,7 +237,7 @@ mod tests {
         }
         assert_eq!(pool.slots.available_permits(), 0);
         assert_eq!(pool.jobs(), (16, 4));
-        assert_eq!(pool.pool.current_num_threads(), 2);
+        assert_eq!(pool.threads(), 2);
         assert!(
             tokio::time::timeout(Duration::from_millis(5), pool.run(|| ()))
                 .await

@@ -25,7 +25,7 @@ use crate::{datagen, run::Finishing};
 pub(crate) const PROGRAM: &str = "tally";
 
 /// How long the end of a program waits for its threads.
-const SHUTDOWN: Duration = Duration::from_millis(200);
+const SHUTDOWN: Duration = Duration::from_secs(2);
 
 /// Find which of your identifiers another agency also holds, and nothing about the rest.
 #[derive(Debug, Parser)]
