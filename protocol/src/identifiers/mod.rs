@@ -20,6 +20,7 @@ mod element;
 mod padding;
 mod profile;
 mod text;
+pub mod transliteration;
 
 use std::fmt;
 use std::str::FromStr;
