@@ -1,7 +1,7 @@
 //! What the operating system should and does know about this process.
 
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::time::TimeVal;
 
@@ -19,8 +19,9 @@ pub struct Usage {
 
 /// Call first in `main`: no core dumps (they would hold keys), no reading of this process's memory
 /// by others of the same user, memory out of swap where that is allowed, new files for the owner
-/// only.
+/// only, signals apart from secrets.
 pub fn harden() -> Result<()> {
+    signals_apart()?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)
         .map_err(|e| AgencyError::Bug(format!("cannot switch off core dumps: {e}")))?;
     // A dump that goes to a program instead of a file knows no limit; and whoever may trace this
@@ -31,6 +32,28 @@ pub fn harden() -> Result<()> {
     memory::lock();
     umask(Mode::from_bits_truncate(0o077));
     Ok(())
+}
+
+/// Leaves the signals that end a program to a thread that never holds a secret.
+///
+/// The system writes the registers of the thread that gets a signal to its stack, and a new thread
+/// begins with those of the one that made it: any thread would do to leave half a key where nobody
+/// wipes it. All threads that begin after this have the mask of the one that calls.
+fn signals_apart() -> Result<()> {
+    let failed = |e: &dyn std::fmt::Display| AgencyError::Bug(format!("signals: {e}"));
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(|| {
+            loop {
+                std::thread::park();
+            }
+        })
+        .map_err(|e| failed(&e))?;
+    let ends = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+    ends.into_iter()
+        .collect::<SigSet>()
+        .thread_block()
+        .map_err(|e| failed(&e))
 }
 
 /// Whether this process was told to take no notice of a signal, as `nohup` does with SIGHUP. Where the

@@ -312,3 +312,27 @@ fn folders_and_files(folder: &Path) -> Vec<std::path::PathBuf> {
     }
     all
 }
+
+/// The system writes the registers of the thread that gets a signal to its stack: half a key, where
+/// nobody wipes it.
+#[test]
+fn signals_that_end_a_program_come_to_a_thread_without_secrets() {
+    let stage = Stage::published();
+    let serving = waiting(&stage);
+    let tasks = fs::read_dir(format!("/proc/{}/task", serving.id())).unwrap();
+    let mut threads = Vec::new();
+    for task in tasks {
+        let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        let field = |name: &str| -> String {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap().trim().to_owned()
+        };
+        let blocked = u64::from_str_radix(&field("SigBlk:"), 16).unwrap();
+        let takes = |signal: Signal| blocked >> (signal as i32 - 1) & 1 == 0;
+        let any = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].map(takes);
+        threads.push((field("Name:"), any.contains(&true)));
+    }
+    assert!(threads.len() > 3, "{threads:?}");
+    let takers: Vec<_> = threads.iter().filter(|(_, takes)| *takes).collect();
+    assert_eq!(takers, [&("signals".to_owned(), true)], "{threads:?}");
+}
