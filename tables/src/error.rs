@@ -23,7 +23,8 @@ pub enum TableError {
     },
     /// The path is a directory, pipe or device.
     #[error(
-        "{}: is not a regular file; a table is read more than once, so save it to a file first",
+        "{}: is not a regular file; a table is read more than once, so save it to a file first, or \
+         give it to standard input and name that: -",
         .file.display()
     )]
     NotAFile {
@@ -87,7 +88,8 @@ pub enum TableError {
     },
     /// Bytes that are not UTF-8.
     #[error(
-        "{}, line {line}, column {column}: the text is not UTF-8; save the table as \"CSV UTF-8\"",
+        "{}, line {line}, column {column}: the text is not UTF-8; state its encoding, such as \
+         --encoding windows-1252, or save the table as \"CSV UTF-8\"",
         .file.display()
     )]
     NotUtf8 {
@@ -101,7 +103,8 @@ pub enum TableError {
     /// A row with more or fewer fields than the header.
     #[error(
         "{}, line {line}: the row has {found} fields, the header has {expected}; look for a missing \
-         or extra comma, a comma that needs quotes, or another separator than a comma",
+         or extra {separator}, or one that needs quotes; if another character separates the fields, \
+         state it with --delimiter",
         .file.display()
     )]
     Ragged {
@@ -113,11 +116,13 @@ pub enum TableError {
         expected: usize,
         /// Fields in the row.
         found: usize,
+        /// What was taken to separate them.
+        separator: String,
     },
-    /// A file in two or four bytes a character.
+    /// A file in two or four bytes a character that does not say which.
     #[error(
-        "{}, line 1, column 1: the file is UTF-16 or UTF-32, not UTF-8; save the table as \"CSV \
-         UTF-8\", or convert it: iconv -f UTF-16 -t UTF-8",
+        "{}, line 1, column 1: the file is UTF-16 without a byte order mark, or UTF-32; state \
+         --encoding utf-16le (or utf-16be), or save the table as \"CSV UTF-8\"",
         .file.display()
     )]
     Utf16 {
@@ -139,6 +144,73 @@ pub enum TableError {
         /// Number of the column, from 1.
         column: usize,
     },
+    /// Bytes that are no text in the encoding stated, or that a byte order mark stands for.
+    #[error(
+        "{}, line {line}: there are bytes that are no {encoding}; look whether the table has another \
+         encoding, and state that with --encoding",
+        .file.display()
+    )]
+    Malformed {
+        /// The file.
+        file: PathBuf,
+        /// The line on which they stand, from 1.
+        line: u64,
+        /// The encoding's name.
+        encoding: &'static str,
+    },
+    /// A byte order mark that contradicts the encoding stated.
+    #[error(
+        "{}, line 1: the file begins with the byte order mark of {mark}, but {stated} is stated; \
+         leave out --encoding",
+        .file.display()
+    )]
+    Mark {
+        /// The file.
+        file: PathBuf,
+        /// What the mark says.
+        mark: &'static str,
+        /// What was stated.
+        stated: &'static str,
+    },
+    /// A packed file that does not unpack.
+    #[error(
+        "{}: the file does not unpack: {problem}; fetch it again, or unpack it yourself and look",
+        .file.display()
+    )]
+    Packed {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong: cut short or damaged.
+        problem: &'static str,
+    },
+    /// A line that is no row of JSON lines.
+    #[error(
+        "{}, line {line}: {problem}; each line is one JSON object with texts, numbers, true, false or \
+         null, and the first has all members, with null where there is no value",
+        .file.display()
+    )]
+    Json {
+        /// The file.
+        file: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// What was stated of a table cannot all be true.
+    #[error("{}: {problem}; leave that out, or state --format csv", .file.display())]
+    Format {
+        /// The file.
+        file: PathBuf,
+        /// What contradicts.
+        problem: &'static str,
+    },
+    /// Standard input is a terminal.
+    #[error(
+        "standard input is a terminal, and no table comes from there; give a file or a pipe to it: \
+         … | tally …, or name a file"
+    )]
+    Terminal,
     /// Lines that end with CR alone: the whole file would be its header.
     #[error(
         "{}, line 1: the lines end with CR alone; save the table with LF or CRLF at the end of lines",
@@ -364,6 +436,11 @@ impl TableError {
             Self::DuplicateColumn { .. } => "table-duplicate-column",
             Self::MissingColumn { .. } => "table-missing-column",
             Self::NotUtf8 { .. } | Self::Utf16 { .. } => "table-not-utf8",
+            Self::Malformed { .. } | Self::Mark { .. } => "table-encoding",
+            Self::Packed { .. } => "table-does-not-unpack",
+            Self::Json { .. } => "table-json",
+            Self::Format { .. } => "table-format",
+            Self::Terminal => "table-terminal",
             Self::Nul { .. } => "table-zero-byte",
             Self::LineEnds { .. } => "table-line-ends",
             Self::Ragged { .. } => "table-ragged-row",

@@ -1,6 +1,7 @@
 //! Rows to keys and labels.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 use tallystick_protocol::identifiers::{IdentifierType, Normalised, Reject, Rule, normalise};
 
@@ -26,6 +27,17 @@ pub struct RowKey {
     pub rule: Rule,
     /// Its canonical form.
     pub normalised: Normalised,
+}
+
+/// One key of one row that was rejected. Holds no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowReject {
+    /// The line on which the row begins, from 1.
+    pub line: u64,
+    /// Which key of the mapping, from 0.
+    pub key_index: usize,
+    /// Why.
+    pub reason: Reject,
 }
 
 /// A mapping tied to the columns of one table.
@@ -65,6 +77,20 @@ impl Extractor {
     /// The keys of one row, in the order of the mapping; counts them, and what was empty or
     /// rejected, in `tally`. Two keys of a row may hold the same element.
     pub fn keys(&self, row: &Row<'_>, tally: &mut Tally) -> Vec<RowKey> {
+        let keys = self.keys_and_rejects(row, tally, |_| Ok::<_, Infallible>(()));
+        keys.unwrap_or_else(|never| match never {})
+    }
+
+    /// The same; `on_reject` is told each key that is rejected, in the order of the mapping.
+    ///
+    /// # Errors
+    /// Those of `on_reject`, which end it.
+    pub fn keys_and_rejects<E>(
+        &self,
+        row: &Row<'_>,
+        tally: &mut Tally,
+        mut on_reject: impl FnMut(RowReject) -> Result<(), E>,
+    ) -> Result<Vec<RowKey>, E> {
         tally.rows += 1;
         let mut keys = Vec::with_capacity(self.keys.len());
         for (key_index, (ty, fields)) in self.keys.iter().enumerate() {
@@ -86,10 +112,18 @@ impl Extractor {
                     });
                 }
                 Ok(None) => tally.empty += 1,
-                Err(reject) => tally.reject(reject, row.line()),
+                Err(reason) => {
+                    let line = row.line();
+                    tally.reject(reason, line);
+                    on_reject(RowReject {
+                        line,
+                        key_index,
+                        reason,
+                    })?;
+                }
             }
         }
-        keys
+        Ok(keys)
     }
 
     /// How many keys the mapping makes of a row at most.
@@ -132,6 +166,13 @@ impl Tally {
             text += &format!(", {count} rejected ({code}, first in line {line}: {reason})");
         }
         text.replace("; ", ", ")
+    }
+
+    /// The first line with a key that was refused, and why.
+    pub fn first_rejected(&self) -> Option<(u64, Reject)> {
+        let firsts = self.rejected.iter();
+        let firsts = firsts.filter_map(|(reason, r)| Some((*r.first_lines.first()?, *reason)));
+        firsts.min_by_key(|(line, _)| *line)
     }
 
     /// Keys refused for any reason.

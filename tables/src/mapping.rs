@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tallystick_protocol::identifiers::IdentifierType;
 
 use crate::error::TableError;
+use crate::format::TableFormat;
 use crate::source::io_error;
 
 /// The largest mapping file, in bytes.
@@ -110,6 +111,7 @@ impl fmt::Display for KeySpec {
 pub struct Mapping {
     keys: Vec<KeySpec>,
     label: Vec<String>,
+    table: TableFormat,
 }
 
 impl Mapping {
@@ -131,6 +133,13 @@ impl Mapping {
     ///
     /// [label]
     /// columns = ["case_ref"]
+    ///
+    /// [table]               # how the table is read, as far as it is not detected
+    /// format = "csv"        # or tsv, jsonl
+    /// delimiter = ";"
+    /// quote = "none"        # or double
+    /// encoding = "windows-1252"
+    /// header = false
     /// ```
     ///
     /// # Errors
@@ -177,7 +186,20 @@ impl Mapping {
             .collect::<Result<_, _>>()?;
         let label = file.label.map(|l| l.columns).unwrap_or_default();
         let origin = path.display().to_string();
-        Self::new(keys, label, (&origin, &origin))
+        let mapping = Self::new(keys, label, (&origin, &origin))?;
+        Ok(mapping.with_table(file.table.unwrap_or_default()))
+    }
+
+    /// The same mapping for a table of which this is stated.
+    #[must_use]
+    pub const fn with_table(mut self, table: TableFormat) -> Self {
+        self.table = table;
+        self
+    }
+
+    /// What is stated of the table.
+    pub const fn table(&self) -> TableFormat {
+        self.table
     }
 
     fn new(
@@ -206,7 +228,11 @@ impl Mapping {
         if has_repeat(&label) {
             return Err(repeated(label_from, "a label column"));
         }
-        Ok(Self { keys, label })
+        Ok(Self {
+            keys,
+            label,
+            table: TableFormat::default(),
+        })
     }
 
     /// The keys, in the order they were given.
@@ -254,6 +280,7 @@ struct MappingFile {
     #[serde(default)]
     key: Vec<toml::Spanned<BTreeMap<String, String>>>,
     label: Option<LabelTable>,
+    table: Option<TableFormat>,
 }
 
 #[derive(Deserialize)]

@@ -10,18 +10,15 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::{ffi::OsStrExt, fs::MetadataExt};
 use std::path::{Path, PathBuf};
 
 use tallystick_protocol::identifiers::{IdentifierType, Rule};
-use tempfile::NamedTempFile;
 
 use crate::error::TableError;
+use crate::new_file::NewFile;
 use crate::reader::Row;
 use crate::source::{Header, io_error};
-use crate::temporary;
 
 /// The columns that stand between the own and theirs.
 pub const MATCH_COLUMNS: [&str; 4] = ["tally_type", "tally_rule", "tally_score", "tally_key"];
@@ -54,25 +51,21 @@ pub struct Written {
 }
 
 enum Sink {
-    File {
-        temporary: NamedTempFile,
-        path: PathBuf,
-        force: bool,
-    },
+    File(NewFile),
     Stream(Box<dyn Write + Send>),
 }
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::File { temporary, .. } => temporary.write(bytes),
+            Self::File(file) => file.write(bytes),
             Self::Stream(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::File { temporary, .. } => temporary.flush(),
+            Self::File(file) => file.flush(),
             Self::Stream(stream) => stream.flush(),
         }
     }
@@ -113,31 +106,7 @@ impl MatchWriter {
     ) -> Result<Self, TableError> {
         let path = path.as_ref();
         let columns = columns(own, their_columns)?;
-        // Replacing the table by its own result would lose it.
-        if let (Ok(out), Ok(table)) = (fs::metadata(path), fs::metadata(own.file()))
-            && (out.dev(), out.ino()) == (table.dev(), table.ino())
-        {
-            return Err(TableError::OutputIsInput {
-                file: path.to_owned(),
-            });
-        }
-        if let Ok(meta) = fs::symlink_metadata(path)
-            && !(force && meta.is_file())
-        {
-            return Err(exists(path));
-        }
-        // Such a name could not be given to a file at the end.
-        if path.as_os_str().as_bytes().ends_with(b"/") {
-            let source = io::Error::from(io::ErrorKind::IsADirectory);
-            return Err(io_error(path, "create the output", source));
-        }
-        let temporary = temporary::beside(directory(path), ".tally-", ".partial")
-            .map_err(|e| io_error(path, "create the output", e))?;
-        let sink = Sink::File {
-            temporary,
-            path: path.to_owned(),
-            force,
-        };
+        let sink = Sink::File(NewFile::create(path, force, own)?);
         Self::start(sink, path, &columns, their_columns.len())
     }
 
@@ -230,25 +199,8 @@ impl MatchWriter {
         let buffered = self.csv.into_inner().map_err(|e| error(e.into_error()))?;
         let mut sink = buffered.into_inner().map_err(|e| error(e.into_error()))?;
         sink.flush().map_err(error)?;
-        if let Sink::File {
-            temporary,
-            path,
-            force,
-        } = sink
-        {
-            temporary.as_file().sync_all().map_err(error)?;
-            let persisted = if force {
-                temporary.persist(&path)
-            } else {
-                temporary.persist_noclobber(&path)
-            };
-            persisted.map_err(|e| match e.error.kind() {
-                io::ErrorKind::AlreadyExists => exists(&path),
-                _ => error(e.error),
-            })?;
-            // The name is safe only once the directory is.
-            let synced = File::open(directory(&path)).and_then(|d| d.sync_all());
-            synced.map_err(error)?;
+        if let Sink::File(file) = sink {
+            file.finish()?;
         }
         Ok(self.written)
     }
@@ -317,19 +269,6 @@ fn columns(own: &Header, their_columns: &[String]) -> Result<Vec<String>, TableE
             column: column.clone(),
         }),
         None => Ok(columns),
-    }
-}
-
-fn directory(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-fn exists(path: &Path) -> TableError {
-    TableError::Exists {
-        file: path.to_owned(),
     }
 }
 

@@ -5,15 +5,14 @@
 //! compares this reader with it on well-formed input.
 //!
 //! Records end with LF or CRLF. Blank lines are skipped. A UTF-8 byte order mark is stripped; UTF-16,
-//! UTF-32 and zero bytes are refused.
+//! UTF-32 and zero bytes are refused: other encodings are turned into UTF-8 before they come here.
 
 use std::io::{self, Read};
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::error::TableError;
+use crate::{error::TableError, format::Dialect, input::read_error};
 
 /// The longest field, in bytes.
 pub const MAX_FIELD_BYTES: usize = 1 << 20;
@@ -34,6 +33,11 @@ pub struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
+    /// A row of `text`, its fields ending at `ends`: ascending, on character boundaries.
+    pub(crate) const fn new(line: u64, text: &'a str, ends: &'a [usize]) -> Self {
+        Self { line, text, ends }
+    }
+
     /// The line of the file on which the row begins, from 1.
     pub const fn line(&self) -> u64 {
         self.line
@@ -88,35 +92,55 @@ enum State {
     CarriageReturn { quoted: bool },
 }
 
-/// Reads records from bytes and hashes every byte on its way.
+/// What a byte is to the reader.
+#[derive(Clone, Copy, PartialEq)]
+enum Class {
+    Delimiter,
+    Quote,
+    LineFeed,
+    CarriageReturn,
+    Blank,
+    Other,
+}
+
+/// Reads records from bytes.
 pub(crate) struct RecordReader<R> {
     input: R,
+    dialect: Dialect,
+    /// Bytes that end a run of ordinary ones.
+    special: [bool; 256],
     buffer: Zeroizing<Vec<u8>>,
     at: usize,
     filled: usize,
-    hash: Sha256,
-    bytes: u64,
     /// The line that the next byte stands on.
     line: u64,
     record: Zeroizing<Vec<u8>>,
     ends: Vec<usize>,
+    /// The line of the record that is given once more.
+    held: Option<u64>,
     started: bool,
     done: bool,
     lone_cr: bool,
 }
 
 impl<R: Read> RecordReader<R> {
-    pub(crate) fn new(input: R) -> Self {
+    pub(crate) fn new(input: R, dialect: Dialect) -> Self {
+        let mut special = [false; 256];
+        for byte in [dialect.delimiter.byte(), b'\n', b'\r'] {
+            special[usize::from(byte)] = true;
+        }
+        special[usize::from(b'"')] |= dialect.quotes;
         Self {
             input,
+            dialect,
+            special,
             buffer: Zeroizing::new(vec![0; BUFFER]),
             at: 0,
             filled: 0,
-            hash: Sha256::new(),
-            bytes: 0,
             line: 1,
             record: Zeroizing::new(Vec::with_capacity(4096)),
             ends: Vec::new(),
+            held: None,
             started: false,
             done: false,
             lone_cr: false,
@@ -128,21 +152,29 @@ impl<R: Read> RecordReader<R> {
         self.lone_cr
     }
 
-    /// Bytes read from the file so far.
-    pub(crate) const fn bytes(&self) -> u64 {
-        self.bytes
+    /// Where the bytes come from.
+    pub(crate) const fn input(&self) -> &R {
+        &self.input
     }
 
-    /// SHA-256 of all bytes and their number, once the end was reached.
-    pub(crate) fn digest(&self) -> Option<([u8; 32], u64)> {
+    /// Whether the end was reached.
+    pub(crate) const fn is_done(&self) -> bool {
         self.done
-            .then(|| (self.hash.clone().finalize().into(), self.bytes))
+    }
+
+    /// Gives the record that was read last, which begins on `line`, once more.
+    pub(crate) const fn hold(&mut self, line: u64) {
+        self.held = Some(line);
     }
 
     /// The next record, or `None` at the end of the file. `file` is for errors. After an error the
     /// reader must not be used again.
     pub(crate) fn next(&mut self, file: &Path) -> Result<Option<Row<'_>>, TableError> {
-        let Some(line) = self.read_record(file)? else {
+        let line = match self.held.take() {
+            Some(line) => Some(line),
+            None => self.read_record(file)?,
+        };
+        let Some(line) = line else {
             return Ok(None);
         };
         let not_utf8 = |column: usize| TableError::NotUtf8 {
@@ -172,11 +204,24 @@ impl<R: Read> RecordReader<R> {
                 column: self.ends.partition_point(|end| *end <= at) + 1,
             });
         }
-        Ok(Some(Row {
-            line,
-            text,
-            ends: &self.ends,
-        }))
+        Ok(Some(Row::new(line, text, &self.ends)))
+    }
+
+    /// How many fields the next record has, whatever they hold.
+    pub(crate) fn next_len(&mut self, file: &Path) -> Result<Option<usize>, TableError> {
+        let line = self.read_record(file)?;
+        Ok(line.map(|_| self.ends.len()))
+    }
+
+    const fn class(&self, byte: u8) -> Class {
+        match byte {
+            b'\n' => Class::LineFeed,
+            b'\r' => Class::CarriageReturn,
+            _ if byte == self.dialect.delimiter.byte() => Class::Delimiter,
+            b'"' if self.dialect.quotes => Class::Quote,
+            b' ' | b'\t' => Class::Blank,
+            _ => Class::Other,
+        }
     }
 
     /// Fills `record` and `ends`; gives the line on which the record begins.
@@ -206,7 +251,7 @@ impl<R: Read> RecordReader<R> {
                 let rest = &self.buffer[self.at..self.filled];
                 let run = rest
                     .iter()
-                    .position(|b| matches!(b, b',' | b'\n' | b'\r' | b'"'))
+                    .position(|b| self.special[usize::from(*b)])
                     .unwrap_or(rest.len());
                 if run > 0 {
                     self.append(run);
@@ -220,22 +265,22 @@ impl<R: Read> RecordReader<R> {
             if byte == b'\n' {
                 self.line += 1;
             }
-            state = match (state, byte) {
-                (State::Quoted, b'"') => State::QuoteSeen,
+            state = match (state, self.class(byte)) {
+                (State::Quoted, Class::Quote) => State::QuoteSeen,
                 (State::Quoted, _) => {
                     self.push(byte);
                     State::Quoted
                 }
-                (State::QuoteSeen, b'"') => {
+                (State::QuoteSeen, Class::Quote) => {
                     self.push(byte);
                     State::Quoted
                 }
-                (State::FieldStart, b'"') => State::Quoted,
-                (_, b'\n') if self.is_blank(state) => {
+                (State::FieldStart, Class::Quote) => State::Quoted,
+                (_, Class::LineFeed) if self.is_blank(state) => {
                     first_line = self.line;
                     State::FieldStart
                 }
-                (_, b'\n') => {
+                (_, Class::LineFeed) => {
                     self.end_field(file, first_line)?;
                     return Ok(Some(first_line));
                 }
@@ -247,20 +292,20 @@ impl<R: Read> RecordReader<R> {
                 }
                 (
                     State::FieldStart | State::Plain | State::QuoteSeen | State::QuoteClosed,
-                    b',',
+                    Class::Delimiter,
                 ) => {
                     self.end_field(file, first_line)?;
                     field_start = self.record.len();
                     State::FieldStart
                 }
-                (State::FieldStart | State::Plain, b'\r') => {
+                (State::FieldStart | State::Plain, Class::CarriageReturn) => {
                     State::CarriageReturn { quoted: false }
                 }
-                (State::QuoteSeen | State::QuoteClosed, b'\r') => {
+                (State::QuoteSeen | State::QuoteClosed, Class::CarriageReturn) => {
                     State::CarriageReturn { quoted: true }
                 }
                 // Values are trimmed, so blanks around quotes carry nothing.
-                (State::QuoteSeen | State::QuoteClosed, b' ' | b'\t') => State::QuoteClosed,
+                (State::QuoteSeen | State::QuoteClosed, Class::Blank) => State::QuoteClosed,
                 (
                     State::QuoteSeen | State::QuoteClosed | State::CarriageReturn { quoted: true },
                     _,
@@ -268,7 +313,7 @@ impl<R: Read> RecordReader<R> {
                     let problem = "there is text behind the closing quote";
                     return Err(self.quote(file, first_line, problem));
                 }
-                (State::Plain, b'"') => {
+                (State::Plain, Class::Quote) => {
                     let blank = |b: &u8| matches!(b, b' ' | b'\t');
                     if !self.record[field_start..].iter().all(blank) {
                         let problem = "there is a quote inside a field without quotes";
@@ -373,19 +418,9 @@ impl<R: Read> RecordReader<R> {
     fn read_at(&mut self, from: usize, file: &Path) -> Result<usize, TableError> {
         loop {
             match self.input.read(&mut self.buffer[from..]) {
-                Ok(n) => {
-                    self.hash.update(&self.buffer[from..from + n]);
-                    self.bytes += n as u64;
-                    return Ok(n);
-                }
+                Ok(n) => return Ok(n),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => {
-                    return Err(TableError::Io {
-                        file: file.to_owned(),
-                        action: "read the table",
-                        source,
-                    });
-                }
+                Err(source) => return Err(read_error(file, source)),
             }
         }
     }

@@ -1,32 +1,56 @@
-//! A table on disk, read in as many passes as needed.
+//! A table, read in as many passes as needed.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
-use crate::error::TableError;
-use crate::reader::{RecordReader, Row};
+use crate::{
+    detect,
+    error::TableError,
+    format::{Delimiter, Layout, Packing, RowFormat, Shape, TableFormat, named},
+    input::{Input, Place, TableInput},
+    json_lines::JsonReader,
+    reader::{RecordReader, Row},
+};
 
 /// How many column names an error lists.
 const LISTED_COLUMNS: usize = 30;
 
-/// A CSV file with a header: comma, RFC 4180 quotes, UTF-8 with or without byte order mark, LF or
-/// CRLF. Names and values are trimmed; blank lines are skipped.
+/// A table: CSV and the like, or JSON lines, packed or not (see the crate's head). Names and values
+/// are trimmed; blank lines are skipped.
 #[derive(Debug)]
 pub struct Source {
+    place: Place,
+    layout: Layout,
     header: Header,
 }
 
 impl Source {
-    /// Opens a table and reads its header.
+    /// Opens a table in a file and reads its header; all of how it is read is detected.
     ///
     /// # Errors
     /// `NotAFile`, `Io`, `Empty`, `UnnamedColumn`, `DuplicateColumn`, and those of reading a row.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, TableError> {
-        let (_, header) = start(path.as_ref())?;
-        Ok(Self { header })
+        TableInput::file(path.as_ref(), TableFormat::default()).open()
     }
 
-    /// The path as it was given.
+    /// The same, as far as it is not stated.
+    ///
+    /// # Errors
+    /// Those of [`Source::open`], and `Format`.
+    pub(crate) fn of(input: &TableInput) -> Result<Self, TableError> {
+        let layout = layout(input)?;
+        let place = input.place.clone();
+        let (_, header) = start(&place, &layout)?;
+        Ok(Self {
+            place,
+            layout,
+            header,
+        })
+    }
+
+    /// The path as it was given, or what errors call the table.
     pub fn path(&self) -> &Path {
         &self.header.file
     }
@@ -36,14 +60,24 @@ impl Source {
         &self.header
     }
 
-    /// Size of the file now, in bytes: what progress is measured against.
+    /// How the table is read: two tables of the same bytes that are read alike have the same rows.
+    /// One line, for programs.
+    pub fn read_as(&self) -> String {
+        let Layout {
+            packing,
+            encoding,
+            shape,
+        } = &self.layout;
+        let encoding = encoding.map(|encoding| encoding.name());
+        format!("{packing:?} {encoding:?} {shape:?}")
+    }
+
+    /// Size as it is stored now, in bytes: what progress is measured against.
     ///
     /// # Errors
     /// `Io`.
     pub fn size(&self) -> Result<u64, TableError> {
-        let file = self.path();
-        let meta = fs::metadata(file).map_err(|e| io_error(file, "look at the table", e))?;
-        Ok(meta.len())
+        self.place.size()
     }
 
     /// Begins a pass over the rows. Any number of passes may be made, also at once.
@@ -51,7 +85,7 @@ impl Source {
     /// # Errors
     /// Those of [`Source::open`]; `Changed` if the header is another by now.
     pub fn rows(&self) -> Result<Rows, TableError> {
-        let (reader, header) = start(self.path())?;
+        let (reader, header) = start(&self.place, &self.layout)?;
         if header != self.header {
             return Err(self.changed());
         }
@@ -84,6 +118,41 @@ impl Source {
     }
 }
 
+/// How a table is read: what is stated, then what its name says, then what its first records show.
+fn layout(input: &TableInput) -> Result<Layout, TableError> {
+    let TableInput { place, format } = input;
+    let (named_packing, named_format) = match place {
+        Place::File(path) => named(path),
+        Place::Copy(_) => (Packing::Plain, RowFormat::Csv),
+    };
+    let packing = place.packing()?.unwrap_or(named_packing);
+    let rows = format.format.unwrap_or(named_format);
+    if let Some(problem) = format.contradiction(rows) {
+        return Err(TableError::Format {
+            file: place.name().to_owned(),
+            problem,
+        });
+    }
+    let encoding = format.encoding;
+    let shape = match rows {
+        RowFormat::JsonLines => Shape::JsonLines,
+        RowFormat::Csv | RowFormat::Tsv => {
+            let tab = (rows == RowFormat::Tsv).then_some(Delimiter::TAB);
+            let input = Input::open(place, packing, encoding)?;
+            let delimiter = format.delimiter.or(tab);
+            Shape::Delimited {
+                dialect: detect::dialect(input, format, delimiter, place.name())?,
+                header: format.header.unwrap_or(true),
+            }
+        }
+    };
+    Ok(Layout {
+        packing,
+        encoding,
+        shape,
+    })
+}
+
 /// What one whole pass read.
 ///
 /// The hash is over the raw bytes without a salt: whoever has it can test a guess of the whole
@@ -98,8 +167,8 @@ pub struct FileDigest {
     pub rows: u64,
 }
 
-impl std::fmt::Debug for FileDigest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for FileDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "FileDigest({} bytes, {} rows, ..)",
@@ -114,6 +183,18 @@ pub struct Header {
     file: PathBuf,
     line: u64,
     names: Vec<String>,
+    kind: HeaderKind,
+}
+
+/// What the names of columns come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HeaderKind {
+    /// The first record, whose fields this separates.
+    Record(Delimiter),
+    /// They are numbers: the first record is a row. This separates its fields.
+    Numbers(Delimiter),
+    /// The members of the first object.
+    Members,
 }
 
 impl Header {
@@ -127,7 +208,15 @@ impl Header {
         &self.file
     }
 
-    /// The line of the file the header stands on, from 1.
+    /// What separates the fields of a row.
+    pub(crate) fn separator(&self) -> String {
+        match self.kind {
+            HeaderKind::Record(delimiter) | HeaderKind::Numbers(delimiter) => delimiter.to_string(),
+            HeaderKind::Members => Delimiter::COMMA.to_string(),
+        }
+    }
+
+    /// The line of the file the header stands on, from 1; that of the first row where there is none.
     pub const fn line(&self) -> u64 {
         self.line
     }
@@ -165,12 +254,24 @@ impl Header {
     }
 
     fn describe(&self, is_header: bool) -> String {
-        if looks_like_data(&self.names) || !(is_header || self.names.iter().all(|n| plain(n))) {
-            return format!(
-                "its {} columns may be a row of data, so they are not shown; the first line must \
-                 name the columns",
-                self.names.len()
-            );
+        let count = self.names.len();
+        match self.kind {
+            HeaderKind::Numbers(_) => {
+                return format!(
+                    "without a header the columns are numbers, here 1 to {count}; name them so in \
+                     --key, --label and mapping"
+                );
+            }
+            HeaderKind::Members if !self.may_be_shown(is_header) => {
+                return format!("its {count} members may be data, so they are not shown");
+            }
+            HeaderKind::Record(_) if !self.may_be_shown(is_header) => {
+                return format!(
+                    "its {count} columns may be a row of data, so they are not shown; the first line \
+                     must name the columns, or --no-header says that it does not and numbers them"
+                );
+            }
+            _ => {}
         }
         let shown: Vec<String> = self
             .names
@@ -178,18 +279,33 @@ impl Header {
             .take(LISTED_COLUMNS)
             .map(|n| shown(n))
             .collect();
-        let more = match self.names.len().saturating_sub(LISTED_COLUMNS) {
+        let more = match count.saturating_sub(LISTED_COLUMNS) {
             0 => String::new(),
             n => format!(" and {n} more"),
         };
-        let separator = match &self.names[..] {
+        let separator = match (&self.names[..], self.kind) {
             // Names may hold these; a header of one column seldom does.
-            [only] if only.contains([';', '\t', '|']) => {
-                "the columns must be separated by commas; "
+            ([only], HeaderKind::Record(delimiter)) if only.contains([',', ';', '\t', '|']) => {
+                format!("the columns were to be separated by {delimiter}; state --delimiter; ")
             }
-            _ => "",
+            _ => String::new(),
         };
         format!("{separator}the header has: {}{more}", shown.join(", "))
+    }
+
+    /// Whether an error may show the names: only if they can hardly be a row of data. Objects name
+    /// their members, so there is no doubt about them but for keys that are data.
+    fn may_be_shown(&self, is_header: bool) -> bool {
+        if looks_like_data(&self.names) {
+            return false;
+        }
+        match self.kind {
+            HeaderKind::Numbers(_) => true,
+            HeaderKind::Record(_) | HeaderKind::Members => {
+                is_header
+                    || self.names.iter().all(|n| plain(n)) && self.names.iter().any(|n| usual(n))
+            }
+        }
     }
 
     fn check(self) -> Result<Self, TableError> {
@@ -203,10 +319,9 @@ impl Header {
                 });
             }
             if let Some(first) = seen.insert(name.as_str(), i) {
-                let name = if looks_like_data(&self.names) || !plain(name) {
-                    "not shown: the line may be data".to_owned()
-                } else {
-                    shown(name)
+                let name = match self.may_be_shown(false) {
+                    false => "not shown: the line may be data".to_owned(),
+                    true => shown(name),
                 };
                 return Err(TableError::DuplicateColumn {
                     file: self.file.clone(),
@@ -222,8 +337,8 @@ impl Header {
 }
 
 /// Names are hidden when they may be data: Debug ends up in logs.
-impl std::fmt::Debug for Header {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "Header({}, {} columns)",
@@ -246,9 +361,63 @@ fn looks_like_data(names: &[String]) -> bool {
 /// Whether a text is written as names of columns mostly are, and identifiers and names of people
 /// hardly ever: small letters, and two digits at most.
 fn plain(name: &str) -> bool {
-    let letter = |b: u8| b.is_ascii_lowercase() || b"_- .;|\t".contains(&b);
+    let letter = |b: u8| b.is_ascii_lowercase() || b"_- .,;|\t".contains(&b);
     let digits = name.bytes().filter(u8::is_ascii_digit).count();
     digits <= 2 && name.bytes().all(|b| letter(b) || b.is_ascii_digit())
+}
+
+/// Words of which headers mostly hold one, and rows of data hardly ever.
+const USUAL: [&str; 44] = [
+    "id",
+    "name",
+    "surname",
+    "forename",
+    "given",
+    "family",
+    "first",
+    "last",
+    "middle",
+    "full",
+    "nationality",
+    "citizenship",
+    "country",
+    "state",
+    "issuer",
+    "passport",
+    "document",
+    "number",
+    "type",
+    "date",
+    "dob",
+    "birth",
+    "born",
+    "sex",
+    "gender",
+    "phone",
+    "telephone",
+    "mobile",
+    "email",
+    "mail",
+    "address",
+    "street",
+    "city",
+    "postcode",
+    "iban",
+    "account",
+    "plate",
+    "vin",
+    "case",
+    "ref",
+    "reference",
+    "alias",
+    "nr",
+    "row",
+];
+
+/// Whether a name of a column has a word that such names mostly have.
+fn usual(name: &str) -> bool {
+    let words = name.split(|c: char| !c.is_ascii_lowercase());
+    words.into_iter().any(|word| USUAL.contains(&word))
 }
 
 /// A name for an error: no control characters, not too long.
@@ -259,7 +428,7 @@ fn shown(name: &str) -> String {
 
 /// One pass over the rows of a table. Holds one row.
 pub struct Rows {
-    reader: RecordReader<File>,
+    reader: Reader,
     header: Header,
     last_line: u64,
     rows: u64,
@@ -270,8 +439,8 @@ impl Rows {
     /// The next row, or `None` at the end. It is lent: its buffer is used again.
     ///
     /// # Errors
-    /// `Io`, `NotUtf8`, `Ragged`, `Quote`, `FieldTooLong`, `RowTooLong`, `TooManyColumns`. The
-    /// pass is over after an error.
+    /// `Io`, `NotUtf8`, `Malformed`, `Packed`, `Ragged`, `Quote`, `Json`, `FieldTooLong`,
+    /// `RowTooLong`, `TooManyColumns`. The pass is over after an error.
     pub fn next_row(&mut self) -> Result<Option<Row<'_>>, TableError> {
         if self.failed {
             return Err(self.unfinished());
@@ -292,6 +461,7 @@ impl Rows {
                 line: row.line(),
                 expected,
                 found: row.len(),
+                separator: self.header.separator(),
             });
         }
         self.failed = false;
@@ -300,9 +470,9 @@ impl Rows {
         Ok(Some(row))
     }
 
-    /// Bytes read so far, for progress. Reads ahead by at most 64 KiB.
-    pub const fn bytes_read(&self) -> u64 {
-        self.reader.bytes()
+    /// Bytes read so far, as they are stored, for progress. Reads ahead by some 64 KiB.
+    pub fn bytes_read(&self) -> u64 {
+        self.reader.input().bytes()
     }
 
     /// Rows read so far.
@@ -333,9 +503,98 @@ impl Rows {
     }
 }
 
-impl std::fmt::Debug for Rows {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Rows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Rows({:?}, line {})", self.header, self.last_line)
+    }
+}
+
+/// What gives rows: **the seam for other kinds of tables**. A new one (a column store, a database)
+/// is a variant that gives its columns, lends a [`Row`] at a time from a buffer that is wiped, and
+/// says when all was read; a [`Shape`] that names it; and a [`Place`] with bytes whose digest tells
+/// whether two passes read the same. Nothing else of this crate, and nothing outside, knows more of
+/// a table than [`Header`] and [`Row`].
+enum Reader {
+    Delimited(RecordReader<Input>),
+    JsonLines(JsonReader<Input>),
+}
+
+impl Reader {
+    fn next(&mut self, file: &Path) -> Result<Option<Row<'_>>, TableError> {
+        match self {
+            Self::Delimited(reader) => reader.next(file),
+            Self::JsonLines(reader) => reader.next(file),
+        }
+    }
+
+    const fn input(&self) -> &Input {
+        match self {
+            Self::Delimited(reader) => reader.input(),
+            Self::JsonLines(reader) => reader.input(),
+        }
+    }
+
+    /// What was read, once the end was reached.
+    fn digest(&self) -> Option<([u8; 32], u64)> {
+        let done = match self {
+            Self::Delimited(reader) => reader.is_done(),
+            Self::JsonLines(reader) => reader.is_done(),
+        };
+        self.input().digest().filter(|_| done)
+    }
+}
+
+/// Opens the table and reads the header.
+fn start(place: &Place, layout: &Layout) -> Result<(Reader, Header), TableError> {
+    let file = place.name();
+    let input = Input::open(place, layout.packing, layout.encoding)?;
+    let empty = || TableError::Empty {
+        file: file.to_owned(),
+    };
+    let header = |kind: HeaderKind, (line, names): (u64, Vec<String>)| {
+        let header = Header {
+            file: file.to_owned(),
+            line,
+            names,
+            kind,
+        };
+        header.check()
+    };
+    match layout.shape {
+        Shape::JsonLines => {
+            let mut reader = JsonReader::new(input);
+            let columns = reader.columns(file)?.ok_or_else(empty)?;
+            let header = header(HeaderKind::Members, columns)?;
+            Ok((Reader::JsonLines(reader), header))
+        }
+        Shape::Delimited {
+            dialect,
+            header: has_header,
+        } => {
+            let mut reader = RecordReader::new(input, dialect);
+            let first = reader.next(file).map(|row| {
+                row.map(|row| match has_header {
+                    true => (row.line(), row.fields().map(str::to_owned).collect()),
+                    false => (row.line(), (1..=row.len()).map(|n| n.to_string()).collect()),
+                })
+            });
+            // Whatever else a header of many lines looks like: too long, too many columns, repeated
+            // names.
+            if reader.lone_cr() {
+                return Err(TableError::LineEnds {
+                    file: file.to_owned(),
+                });
+            }
+            let first = first?.ok_or_else(empty)?;
+            let kind = match has_header {
+                true => HeaderKind::Record(dialect.delimiter),
+                false => {
+                    reader.hold(first.0);
+                    HeaderKind::Numbers(dialect.delimiter)
+                }
+            };
+            Ok((Reader::Delimited(reader), header(kind, first)?))
+        }
     }
 }
 
@@ -345,35 +604,6 @@ pub(crate) fn io_error(file: &Path, action: &'static str, source: std::io::Error
         action,
         source,
     }
-}
-
-/// Opens the file and reads the header. The kind of file is asked before it is opened: opening a
-/// pipe would wait for its writer.
-fn start(path: &Path) -> Result<(RecordReader<File>, Header), TableError> {
-    let open_error = |e| io_error(path, "open the table", e);
-    if !fs::metadata(path).map_err(open_error)?.is_file() {
-        return Err(TableError::NotAFile {
-            file: path.to_owned(),
-        });
-    }
-    let mut reader = RecordReader::new(File::open(path).map_err(open_error)?);
-    let header = reader.next(path).map(|row| {
-        row.map(|row| Header {
-            file: path.to_owned(),
-            line: row.line(),
-            names: row.fields().map(str::to_owned).collect(),
-        })
-    });
-    // Whatever else a header of many lines looks like: too long, too many columns, repeated names.
-    if reader.lone_cr() {
-        return Err(TableError::LineEnds {
-            file: path.to_owned(),
-        });
-    }
-    let header = header?.ok_or_else(|| TableError::Empty {
-        file: path.to_owned(),
-    })?;
-    Ok((reader, header.check()?))
 }
 
 #[cfg(test)]

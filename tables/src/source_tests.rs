@@ -3,6 +3,7 @@ use crate::{
     extract::Extractor,
     mapping::{KeySpec, Mapping},
 };
+use std::fs;
 use std::io::Write;
 use tempfile::TempDir;
 
@@ -173,15 +174,46 @@ fn lines_that_end_with_cr_alone_are_no_header() {
 }
 
 #[test]
-fn another_separator_is_hinted_at() {
-    for (bytes, hinted) in [
-        (&b"a;b\n"[..], true),
-        (b"a\tb\n", true),
-        (b"a;b,c\n", false),
+fn a_separator_that_was_stated_wrongly_is_hinted_at() {
+    for (bytes, delimiter, hinted) in [
+        (&b"name;number\n"[..], "comma", true),
+        (b"name,number\n", "tab", true),
+        (b"name;number,date\n", "comma", false),
     ] {
         let (_dir, path) = table(bytes);
-        let shown = Source::open(path).unwrap().header().index("x").unwrap_err();
-        assert_eq!(shown.to_string().contains("separated by commas"), hinted);
+        let format = TableFormat {
+            delimiter: delimiter.parse().ok(),
+            ..TableFormat::default()
+        };
+        let source = TableInput::file(path, format).open().unwrap();
+        let shown = source.header().index("x").unwrap_err().to_string();
+        assert_eq!(shown.contains("state --delimiter"), hinted, "{shown}");
+    }
+}
+
+/// A table without a header whose cells are small letters: its first row is no list of names.
+#[test]
+fn a_first_row_of_small_letters_is_not_shown() {
+    for (bytes, names) in [
+        (&b"anna,eriksson,utopia\n"[..], false),
+        (b"anna,anna\n", false),
+        (b"nachname,vorname\n", false),
+        (b"surname,vorname\n", true),
+        (b"document_nr;country\n", true),
+    ] {
+        let (_dir, path) = table(bytes);
+        let shown = match Source::open(path) {
+            Ok(source) => source.header().index("passport").unwrap_err(),
+            Err(e) => e,
+        };
+        let shown = shown.to_string();
+        assert_eq!(shown.contains("the header has"), names, "{shown}");
+        assert!(
+            !shown.contains("anna") && !shown.contains("eriksson"),
+            "{shown}"
+        );
+        let hint = shown.contains("--no-header") || shown.contains("the line may be data");
+        assert_eq!(hint, !names, "{shown}");
     }
 }
 
