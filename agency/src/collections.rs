@@ -9,7 +9,7 @@ use tallystick_protocol::{
     oprf::SecretKey,
     statements::{Hex, Line, Mode, Name, ProfileReference, TypeKey},
 };
-use tallystick_tables::{KeySpec, Mapping};
+use tallystick_tables::{KeySpec, Mapping, TableFormat};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -34,9 +34,18 @@ pub struct TableSource {
     /// `--label` columns.
     #[serde(default)]
     pub label: Vec<String>,
+    /// What flags state of how it is read.
+    #[serde(default)]
+    pub format: TableFormat,
 }
 
 impl TableSource {
+    /// How the table is read: what the flags state, and what the mapping file states of the rest.
+    #[must_use]
+    pub fn format(&self, mapping: &Mapping) -> TableFormat {
+        self.format.or(mapping.table())
+    }
+
     /// The mapping that the flags or the file stand for.
     ///
     /// # Errors
@@ -50,10 +59,12 @@ impl TableSource {
                 let mapping = Mapping::from_file(file)?;
                 match self.label.is_empty() {
                     true => Ok(mapping),
-                    false => Ok(Mapping::from_flags(
-                        mapping.keys().to_vec(),
-                        self.label.clone(),
-                    )?),
+                    false => {
+                        let table = mapping.table();
+                        let keys = mapping.keys().to_vec();
+                        let mapping = Mapping::from_flags(keys, self.label.clone())?;
+                        Ok(mapping.with_table(table))
+                    }
                 }
             }
             None => {

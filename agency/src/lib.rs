@@ -26,6 +26,7 @@ pub mod records;
 pub mod report;
 pub mod spool;
 pub mod store;
+pub mod table_flags;
 pub mod tls;
 pub mod worker;
 

@@ -17,7 +17,7 @@ use tallystick_protocol::{
     identifiers::Profile,
     statements::{Hex, Line, Mode, Name},
 };
-use tallystick_tables::{Source, Tally};
+use tallystick_tables::{Rejects, RejectsWriter, TableInput, Tally};
 
 use self::work::Work;
 use crate::{
@@ -35,6 +35,8 @@ pub struct PublishOptions {
     pub name: Name,
     /// The table.
     pub source: TableSource,
+    /// What becomes of rejected keys.
+    pub rejects: Rejects,
     /// Peers that may ask; all peers when `None`.
     pub allow: Option<Vec<Name>>,
     /// Elements one session may carry; the configuration's when `None`.
@@ -48,6 +50,8 @@ pub struct PublishOptions {
 /// Where a publication stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
+    /// Copying standard input; measured in bytes, of which nobody knows how many come.
+    Copying,
     /// Reading and evaluating; measured in bytes of the table.
     Evaluating,
     /// Sorting and sealing; measured in partitions.
@@ -127,7 +131,12 @@ pub async fn publish(
     let label_columns: Vec<Line> = label_columns
         .collect::<Result<_, _>>()
         .map_err(|why| AgencyError::Usage(format!("a label column's name: {why}")))?;
-    let table = Source::open(&options.source.input)?;
+    let format = options.source.format(&mapping);
+    let scratch = home.collections_dir();
+    let table = TableInput::named(&options.source.input, format, &scratch, |bytes| {
+        progress(Stage::Copying, bytes, 0);
+    })?
+    .open()?;
     if let Some(allow) = &options.allow {
         for name in allow {
             if store.peer(name.as_str()).await?.is_none() {
@@ -157,7 +166,12 @@ pub async fn publish(
         label_columns: label_columns.clone(),
         now_ms,
     };
-    let sealed = match work.run(&table, &mapping, progress) {
+    let done = work.run(&table, &mapping, &options.rejects, progress);
+    let done = done.and_then(|(sealed, rejects)| {
+        rejects.map(RejectsWriter::finish).transpose()?;
+        Ok(sealed)
+    });
+    let sealed = match done {
         Ok(sealed) => sealed,
         Err(error) => {
             // A publication that failed leaves no key and no empty folder. What cannot be removed
@@ -322,7 +336,9 @@ fn remove_snapshots(home: &Home, name: &str, keep: &[std::path::PathBuf]) -> Res
 /// Paths as they will be found from another working directory.
 fn absolute(mut source: TableSource) -> Result<TableSource> {
     let whole = |path: &Path| std::path::absolute(path).map_err(AgencyError::io("find", path));
-    source.input = whole(&source.input)?;
+    if !TableInput::is_standard(&source.input) {
+        source.input = whole(&source.input)?;
+    }
     source.mapping = source.mapping.as_deref().map(whole).transpose()?;
     Ok(source)
 }

@@ -1,7 +1,11 @@
 //! The receiver's own table: counted once, sent once, written once. Memory grows by one bit a key:
 //! what must be compared to find repeated elements is spilled to disk, sealed, in partitions.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
 use sha2::{Digest, Sha256};
 use tallystick_agency::{
@@ -14,7 +18,9 @@ use tallystick_protocol::{
     oprf::SessionSeed,
     statements::{Hex, Name},
 };
-use tallystick_tables::{Extractor, FileDigest, Mapping, Source, Tally};
+use tallystick_tables::{
+    Extractor, FileDigest, Mapping, Rejects, RejectsWriter, Source, TableInput, Tally,
+};
 
 use crate::{error::bug, progress::Progress};
 
@@ -40,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) distinct: BTreeMap<Name, u64>,
     /// For each key in table order: whether its element stands there for the first time.
     first: Bits,
+    /// The list of rejected keys, until the run has done its work.
+    rejects: Mutex<Option<RejectsWriter>>,
 }
 
 /// A row of bits.
@@ -72,12 +80,16 @@ impl Plan {
     /// Reads the table once: counts rows and keys, finds which elements are new. `scratch` is where
     /// it spills to.
     pub(crate) fn make(
-        input: &Path,
+        input: &TableInput,
         mapping: &Mapping,
+        rejects: &Rejects,
         scratch: &Path,
         progress: &Progress,
     ) -> Outcome<Self> {
-        let source = Source::open(input).map_err(AgencyError::from)?;
+        let source = input.open().map_err(AgencyError::from)?;
+        let mut rejects = rejects
+            .begin(source.header(), mapping)
+            .map_err(AgencyError::from)?;
         let extractor = Extractor::new(source.header(), mapping).map_err(AgencyError::from)?;
         let mut tally = Tally::default();
         let types: Vec<Name> = mapping
@@ -89,7 +101,10 @@ impl Plan {
         let mut rows = source.rows().map_err(AgencyError::from)?;
         while let Some(row) = rows.next_row().map_err(AgencyError::from)? {
             let before = tally.keys;
-            for (ordinal, key) in (before..).zip(extractor.keys(&row, &mut tally)) {
+            let note = |reject| rejects.note(&reject);
+            let keys = extractor.keys_and_rejects(&row, &mut tally, note);
+            let keys = keys.map_err(AgencyError::from)?;
+            for (ordinal, key) in (before..).zip(keys) {
                 let id = id_of(&key.normalised.element);
                 let ty = types.iter().position(|name| name.as_str() == key.ty.name());
                 let ty = ty.and_then(|at| u8::try_from(at).ok());
@@ -105,10 +120,12 @@ impl Plan {
         }
         let digest = rows.finish().map_err(AgencyError::from)?;
         progress.finish();
+        let table = source.path();
+        let rejects = rejects.end(table, &tally).map_err(AgencyError::from)?;
         if tally.rows == 0 {
             return Err(Failure::usage(
                 "no-keys",
-                format!("{}: there is no row below the header", input.display()),
+                format!("{}: there is no row below the header", table.display()),
                 "check the file; nothing was asked",
             ));
         }
@@ -117,7 +134,7 @@ impl Plan {
                 "no-keys",
                 format!(
                     "{}: no row gives a key: {}",
-                    input.display(),
+                    table.display(),
                     tally.why_no_keys()
                 ),
                 "check the columns of --key; nothing was asked",
@@ -131,7 +148,16 @@ impl Plan {
             digest,
             distinct,
             first,
+            rejects: Mutex::new(rejects),
         })
+    }
+
+    /// Gives the list of rejected keys its name, if there is one: when the run has done its work.
+    pub(crate) fn finish_rejects(&self) -> Outcome<()> {
+        let mut rejects = self.rejects.lock().unwrap_or_else(PoisonError::into_inner);
+        let finished = rejects.take().map(RejectsWriter::finish).transpose();
+        finished.map_err(AgencyError::from)?;
+        Ok(())
     }
 
     /// Distinct elements of all types.
@@ -368,7 +394,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use tallystick_tables::KeySpec;
+    use tallystick_tables::{KeySpec, TableFormat};
 
     fn plan(text: &str) -> (tempfile::TempDir, Plan) {
         let dir = tempfile::tempdir().unwrap();
@@ -380,8 +406,9 @@ mod tests {
         ];
         let mapping = Mapping::from_flags(keys, vec![]).unwrap();
         let plan = Plan::make(
-            &path,
+            &TableInput::file(path, TableFormat::default()),
             &mapping,
+            &Rejects::default(),
             dir.path(),
             &Progress::new("t", 0, "rows", true),
         )

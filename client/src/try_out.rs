@@ -33,6 +33,7 @@ use tallystick_protocol::{
     statements::{Hex, Name},
 };
 use tallystick_server::Node;
+use tallystick_tables::{Rejects, TableFormat};
 use tokio::io::AsyncReadExt;
 
 use self::children::{Ready, Sender, Spent, receive};
@@ -67,6 +68,8 @@ pub struct TryOptions {
     pub out: Option<PathBuf>,
     /// Whether an existing output may be replaced.
     pub force: bool,
+    /// What becomes of rejected keys: the list is that of the own table.
+    pub rejects: Rejects,
     /// No progress.
     pub quiet: bool,
 }
@@ -144,7 +147,7 @@ pub fn run(options: TryOptions) -> Outcome<Tried> {
     let homes = runtime()?.block_on(introduce(&dir))?;
     lap(&mut seconds, "init", at);
 
-    let mut sender = Sender::start(&homes.1, &theirs, options.quiet)?;
+    let mut sender = Sender::start(&homes.1, &theirs, &options)?;
     let ready = sender.ready()?;
     seconds.push(("publish", ready.publish_seconds));
 
@@ -240,6 +243,7 @@ fn tables(options: &TryOptions, dir: &Path) -> Outcome<(TableSource, TableSource
                 keys: vec![SAMPLE_KEY.to_owned()],
                 mapping: None,
                 label: label.iter().map(ToString::to_string).collect(),
+                format: TableFormat::default(),
             };
             Ok((
                 source(datagen::OURS, &[]),
@@ -330,13 +334,14 @@ fn audit_both(records: &[PathBuf; 2], trust: &Path, quiet: bool) -> Outcome<Vec<
 ///
 /// # Errors
 /// A failure of the home, the table or the network.
-pub fn send(home: Home, collection: Name, table: TableSource) -> Outcome<()> {
+pub fn send(home: Home, collection: Name, table: TableSource, rejects: Rejects) -> Outcome<()> {
     let at = Instant::now();
     runtime()?.block_on(async {
         let store = home.store().await?;
         let options = PublishOptions {
             name: collection,
             source: table,
+            rejects,
             allow: None,
             max_session_elements: None,
             peer_budget: None,

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use tallystick_protocol::identifiers::IdentifierType;
+use tallystick_protocol::identifiers::{IdentifierType, Reject};
 
 /// What went wrong with a table, its mapping or its output, where, and what to do next.
 ///
@@ -377,6 +377,22 @@ pub enum TableError {
         /// The parser's words.
         problem: String,
     },
+    /// Keys were rejected, and that was to end the run.
+    #[error(
+        "{}, line {line}: a key is rejected ({}: {}), the first of {total} keys, and --stop-on-rejects \
+         was given; correct the rows (--rejects FILE lists them), or leave that out",
+        .file.display(), .reason.code(), .reason.to_string().replace("; ", ", ")
+    )]
+    RowsRejected {
+        /// The table.
+        file: PathBuf,
+        /// The first line with a key that was rejected, from 1.
+        line: u64,
+        /// Why.
+        reason: Reject,
+        /// Keys rejected in all.
+        total: u64,
+    },
     /// A record that does not fit in a label.
     #[error(
         "the label of one element takes {found} bytes, more than {limit}; hand over fewer or shorter \
@@ -457,6 +473,7 @@ impl TableError {
             Self::Repeated { .. } => "mapping-repeated",
             Self::LabelColumn { .. } => "mapping-label-column",
             Self::MappingFile { .. } => "mapping-file",
+            Self::RowsRejected { .. } => "rows-rejected",
             Self::LabelTooLarge { .. } => "label-too-large",
             Self::LabelMalformed { .. } => "label-malformed",
             Self::OutputColumn { .. } => "output-column",

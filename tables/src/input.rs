@@ -5,6 +5,7 @@ use std::{
     fmt,
     fs::{self, File},
     io::{self, BufRead, BufReader, IsTerminal, Read},
+    os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
@@ -72,8 +73,10 @@ impl TableInput {
         if stdin.is_terminal() {
             return Err(TableError::Terminal);
         }
-        let copy = SealedCopy::make(stdin.lock(), scratch, progress)
-            .map_err(|e| io_error(Path::new(STANDARD_INPUT), "copy what comes in", e))?;
+        let copied = |e| io_error(Path::new(STANDARD_INPUT), "copy what comes in", e);
+        // A handle of our own: the library's has a buffer that nobody wipes.
+        let stdin = stdin.as_fd().try_clone_to_owned().map_err(copied)?;
+        let copy = SealedCopy::make(File::from(stdin), scratch, progress).map_err(copied)?;
         Ok(Self::copy(copy, format))
     }
 

@@ -43,6 +43,6 @@ pub use label::{LabelRecords, MAX_LABEL_BYTES};
 pub use mapping::{KeySpec, Mapping, Part};
 pub use output::{MATCH_COLUMNS, MatchWriter, RowHit, THEIR_PREFIX, Written};
 pub use reader::{MAX_COLUMNS, MAX_FIELD_BYTES, MAX_ROW_BYTES, Row};
-pub use rejects::RejectsWriter;
+pub use rejects::{Rejects, RejectsPass, RejectsWriter};
 pub use sealed::SealedCopy;
 pub use source::{FileDigest, Header, Rows, Source};

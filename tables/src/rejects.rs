@@ -8,11 +8,83 @@ use std::{
 
 use crate::{
     error::TableError,
-    extract::RowReject,
+    extract::{RowReject, Tally},
     mapping::{Mapping, Part},
     new_file::NewFile,
     source::{Header, io_error},
 };
+
+/// What is to become of keys that are rejected. They are counted in any case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rejects {
+    /// Where they are listed; nowhere if `None`.
+    pub file: Option<PathBuf>,
+    /// Whether that file may be replaced.
+    pub force: bool,
+    /// Whether one ends the run, once the table was read.
+    pub stop: bool,
+}
+
+impl Rejects {
+    /// Begins a pass over a table.
+    ///
+    /// # Errors
+    /// Those of [`RejectsWriter::to_file`].
+    pub fn begin(&self, own: &Header, mapping: &Mapping) -> Result<RejectsPass, TableError> {
+        let writer = self.file.as_ref();
+        let writer = writer.map(|path| RejectsWriter::to_file(path, self.force, own, mapping));
+        Ok(RejectsPass {
+            writer: writer.transpose()?,
+            stop: self.stop,
+        })
+    }
+}
+
+/// One pass over a table, as far as its rejects go.
+#[derive(Debug)]
+pub struct RejectsPass {
+    writer: Option<RejectsWriter>,
+    stop: bool,
+}
+
+impl RejectsPass {
+    /// Lists one.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn note(&mut self, reject: &RowReject) -> Result<(), TableError> {
+        match &mut self.writer {
+            Some(writer) => writer.write(reject),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the run will end because of what was rejected so far.
+    pub fn stops(&self, tally: &Tally) -> bool {
+        self.stop && tally.rejected_total() > 0
+    }
+
+    /// Ends the pass. The list, if there is one, is still to be finished: when the run has done what
+    /// it was to do. If what was rejected ends the run, it is finished here.
+    ///
+    /// # Errors
+    /// `RowsRejected`, and those of [`RejectsWriter::finish`].
+    pub fn end(self, table: &Path, tally: &Tally) -> Result<Option<RejectsWriter>, TableError> {
+        if !self.stops(tally) {
+            return Ok(self.writer);
+        }
+        self.writer.map(RejectsWriter::finish).transpose()?;
+        let Some((line, reason)) = tally.first_rejected() else {
+            return Ok(None);
+        };
+        Err(TableError::RowsRejected {
+            file: table.to_owned(),
+            line,
+            reason,
+            total: tally.rejected_total(),
+        })
+    }
+}
 
 /// The columns.
 const COLUMNS: [&str; 4] = ["line", "key", "reason_code", "reason"];
@@ -119,7 +191,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::{Extractor, KeySpec, Source, Tally};
+    use crate::{Extractor, KeySpec, Source};
 
     fn mapping() -> Mapping {
         let keys = ["document=n,=UTO", "document=n,s", "bytes=b"];
@@ -182,6 +254,32 @@ mod tests {
         assert_eq!(to("rejects.csv", true).unwrap().finish().unwrap(), 0);
         let names = fs::read_dir(dir.path()).unwrap();
         assert_eq!(names.count(), 2);
+    }
+
+    #[test]
+    fn rejects_end_a_run_only_if_asked_and_the_first_line_is_named() {
+        let (dir, _, tally) = run("n,s,b\nL1,UTO,0\n?,UTO,0\n-,4,0\n");
+        let source = Source::open(dir.path().join("t.csv")).unwrap();
+        let end = |name: Option<&str>, stop| {
+            let rejects = Rejects {
+                file: name.map(|name| dir.path().join(name)),
+                force: false,
+                stop,
+            };
+            let pass = rejects.begin(source.header(), &mapping()).unwrap();
+            assert_eq!(pass.stops(&tally), stop);
+            assert!(!pass.stops(&Tally::default()));
+            pass.end(source.path(), &tally)
+        };
+        assert!(end(None, false).unwrap().is_none());
+        assert!(end(Some("a.csv"), false).unwrap().is_some());
+        assert!(!dir.path().join("a.csv").exists(), "not finished");
+        let shown = end(Some("b.csv"), true).unwrap_err().to_string();
+        assert!(dir.path().join("b.csv").exists());
+        assert!(shown.contains("t.csv, line 3: "), "{shown}");
+        let total = format!("{} keys", tally.rejected_total());
+        assert!(shown.contains(&total), "{shown}");
+        assert_eq!(end(None, true).unwrap_err().code(), "rows-rejected");
     }
 
     proptest! {

@@ -17,7 +17,10 @@ use tallystick_protocol::{
     snapshot::{LabelContext, LabelKey, SnapshotBuilder, bucket_bits, label_bytes, tag_bytes},
     statements::{Hex, Int, Line, Mode, Name, SnapshotPreamble},
 };
-use tallystick_tables::{Extractor, LabelColumns, LabelRecords, Mapping, Source, Tally, temporary};
+use tallystick_tables::{
+    Extractor, LabelColumns, LabelRecords, Mapping, Rejects, RejectsPass, RejectsWriter, Source,
+    Tally, temporary,
+};
 use zeroize::Zeroizing;
 
 use super::{OnProgress, Published, Stage};
@@ -67,9 +70,12 @@ impl Work<'_> {
         &self,
         table: &Source,
         mapping: &Mapping,
+        rejects: &Rejects,
         progress: OnProgress<'_>,
-    ) -> Result<Published> {
-        let (mut spool, tally) = self.evaluate(table, mapping, progress)?;
+    ) -> Result<(Published, Option<RejectsWriter>)> {
+        let mut pass = rejects.begin(table.header(), mapping)?;
+        let (mut spool, tally) = self.evaluate(table, mapping, &mut pass, progress)?;
+        let rejects = pass.end(table.path(), &tally)?;
         if tally.keys == 0 {
             return Err(AgencyError::Usage(format!(
                 "{}: no row gives a key: {}; check the columns of --key",
@@ -77,17 +83,20 @@ impl Work<'_> {
                 tally.why_no_keys()
             )));
         }
-        Ok(Published {
+        let published = Published {
             tally,
             ..self.seal(&mut spool, progress)?
-        })
+        };
+        Ok((published, rejects))
     }
 
-    /// Reads the table, evaluates its elements, spills them.
+    /// Reads the table, evaluates its elements, spills them. Once a reject is to end the run, the rest
+    /// is read for its rejects alone.
     fn evaluate(
         &self,
         table: &Source,
         mapping: &Mapping,
+        rejects: &mut RejectsPass,
         progress: OnProgress<'_>,
     ) -> Result<(Spool, Tally)> {
         let extractor = Extractor::new(table.header(), mapping)?;
@@ -102,7 +111,11 @@ impl Work<'_> {
             .collect();
         let mut rows = table.rows()?;
         while let Some(row) = rows.next_row()? {
-            let keys = extractor.keys(&row, &mut tally);
+            let note = |reject| rejects.note(&reject);
+            let keys = extractor.keys_and_rejects(&row, &mut tally, note)?;
+            if rejects.stops(&tally) {
+                continue;
+            }
             let label = match label_columns.is_empty() {
                 true => Zeroizing::new(Vec::new()),
                 false => LabelRecords::encode(&[label_columns.record(&row)])?,

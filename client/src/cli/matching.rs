@@ -8,6 +8,7 @@ use tallystick_agency::{
     exit::{Exit, Failure, Outcome},
     process,
     report::Report,
+    table_flags::RejectFlags,
 };
 use tallystick_protocol::statements::{Charge, Line, Name, SessionClass};
 
@@ -29,7 +30,7 @@ pub(crate) struct MatchArgs {
     /// The peer's collection
     #[arg(long, value_name = "NAME")]
     collection: Name,
-    /// The own table: CSV with a header
+    /// The own table: CSV, TSV or JSON lines, also packed (.gz, .zst); - is standard input
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
     #[command(flatten)]
@@ -37,9 +38,11 @@ pub(crate) struct MatchArgs {
     /// Where the matches go; without it they go to stdout, as CSV
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Replace the output if it exists
+    /// Replace the output, and the file of --rejects, if they exist
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    rejects: RejectFlags,
     #[command(flatten)]
     grounds: GroundsArgs,
 }
@@ -153,6 +156,8 @@ struct Matched {
     bytes: Bytes,
     record: PathBuf,
     out: Option<PathBuf>,
+    /// Where rejected keys are listed, if they are.
+    rejects: Option<PathBuf>,
     /// The lines themselves, where they went to no file.
     #[serde(skip_serializing_if = "Option::is_none")]
     matches: Option<Matches>,
@@ -194,6 +199,8 @@ impl Report for Matched {
         };
         let charged: Vec<String> = self.charged.iter().map(charge).collect();
         let resumed = if self.resumed { " (resumed)" } else { "" };
+        let listed = self.rejects.as_ref();
+        let listed = listed.map_or(String::new(), |path| format!(" (see {})", path.display()));
         super::facts([
             ("session", format!("{}{resumed}", self.session)),
             (
@@ -203,7 +210,7 @@ impl Report for Matched {
             (
                 "own table",
                 format!(
-                    "{} rows, {} distinct elements, {} keys empty, {rejected} rejected",
+                    "{} rows, {} distinct elements, {} keys empty, {rejected} rejected{listed}",
                     ours.rows, ours.elements, ours.empty
                 ),
             ),
@@ -237,7 +244,12 @@ pub(crate) fn mebibytes(bytes: u64) -> String {
 }
 
 impl Matched {
-    fn new(done: MatchReport, out: Option<PathBuf>, matches: Option<Matches>) -> Outcome<Self> {
+    fn new(
+        done: MatchReport,
+        out: Option<PathBuf>,
+        rejects: Option<PathBuf>,
+        matches: Option<Matches>,
+    ) -> Outcome<Self> {
         let usage = process::usage()?;
         let rejected = done
             .tally
@@ -278,6 +290,7 @@ impl Matched {
             },
             record: done.record,
             out,
+            rejects,
             matches,
             kernel: done.kernel,
         })
@@ -287,6 +300,13 @@ impl Matched {
 pub(crate) fn run(context: &Context, args: &MatchArgs) -> Outcome<Exit> {
     let source = args.keys.source(args.input.clone(), Vec::new())?;
     let mapping = source.mapping()?;
+    if args.out.is_some() && args.out == args.rejects.rejects {
+        return Err(Failure::usage(
+            "usage",
+            "--out and --rejects are one file",
+            "name two",
+        ));
+    }
     let home = context.open_home()?;
     let buffer = SharedBuffer::default();
     let finishing = Finishing::default();
@@ -295,7 +315,9 @@ pub(crate) fn run(context: &Context, args: &MatchArgs) -> Outcome<Exit> {
         address: args.address.clone(),
         collection: args.collection.clone(),
         input: args.input.clone(),
+        format: source.format(&mapping),
         mapping,
+        rejects: args.rejects.rejects(args.force),
         out: args.out.clone(),
         force: args.force,
         sink: match context.json {
@@ -323,7 +345,12 @@ pub(crate) fn run(context: &Context, args: &MatchArgs) -> Outcome<Exit> {
         (None, true) => Some(Matches::read(&buffer.take())?),
         _ => None,
     };
-    let matched = Matched::new(done, args.out.clone(), matches)?;
+    let matched = Matched::new(
+        done,
+        args.out.clone(),
+        args.rejects.rejects.clone(),
+        matches,
+    )?;
     match (&args.out, context.json) {
         // The matches are the result; what else there is to say goes beside.
         (None, false) => {

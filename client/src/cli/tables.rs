@@ -6,6 +6,7 @@ use clap::Args;
 use tallystick_agency::{
     collections::TableSource,
     exit::{Failure, Outcome},
+    table_flags::FormatFlags,
 };
 use tallystick_protocol::identifiers::Profile;
 
@@ -21,6 +22,8 @@ pub(crate) struct KeyArgs {
     /// Profile: the rules that turn values into elements
     #[arg(long, value_name = "NAME", default_value = "exact")]
     pub(crate) profile: String,
+    #[command(flatten)]
+    pub(crate) format: FormatFlags,
 }
 
 impl KeyArgs {
@@ -32,6 +35,7 @@ impl KeyArgs {
             keys: self.key.clone(),
             mapping: self.mapping.clone(),
             label,
+            format: self.format.stated(),
         })
     }
 }

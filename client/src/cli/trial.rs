@@ -6,11 +6,13 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 use tallystick_agency::{
-    exit::{Exit, Outcome},
+    AgencyError,
+    exit::{Exit, Failure, Outcome},
     report::Report,
+    table_flags::RejectFlags,
 };
 use tallystick_protocol::statements::Name;
-use tallystick_tables::Source;
+use tallystick_tables::{Rejects, TableFormat, TableInput};
 
 use super::{
     Context, PROGRAM, facts, list,
@@ -45,9 +47,12 @@ pub(crate) struct TryArgs {
     /// Where the matches go; matches.csv in the folder if not given
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Replace the output if it exists
+    /// Replace the output, and the file of --rejects, if they exist
     #[arg(long)]
     force: bool,
+    /// What becomes of rejected keys; the list is that of --ours
+    #[command(flatten)]
+    rejects: RejectFlags,
 }
 
 /// The peer's side.
@@ -61,11 +66,18 @@ pub(crate) struct SenderArgs {
     keys: KeyArgs,
     #[arg(long, value_delimiter = ',')]
     label: Vec<String>,
+    #[arg(long)]
+    stop_on_rejects: bool,
 }
 
 pub(crate) fn send(context: &Context, args: &SenderArgs) -> Outcome<Exit> {
     let table = args.keys.source(args.input.clone(), args.label.clone())?;
-    try_out::send(context.open_home()?, args.collection.clone(), table)?;
+    let rejects = Rejects {
+        stop: args.stop_on_rejects,
+        ..Rejects::default()
+    };
+    let name = args.collection.clone();
+    try_out::send(context.open_home()?, name, table, rejects)?;
     Ok(Exit::Done)
 }
 
@@ -82,13 +94,25 @@ pub(crate) fn run(context: &Context, args: &TryArgs) -> Outcome<Exit> {
             table.keys = args.theirs_key.clone();
             table.mapping = args.theirs_mapping.clone();
         }
+        // It says itself how the table is read.
+        if args.theirs_mapping.is_some() {
+            table.format = TableFormat::default();
+        }
         Ok(table)
     });
     let theirs = theirs.transpose()?;
     // What can be wrong with flags and tables is said before anything is made.
     for table in [&ours, &theirs].into_iter().flatten() {
-        table.mapping()?;
-        Source::open(&table.input).map_err(tallystick_agency::AgencyError::from)?;
+        let mapping = table.mapping()?;
+        if TableInput::is_standard(&table.input) {
+            return Err(Failure::usage(
+                "usage",
+                "standard input cannot be tried: two processes read the tables",
+                "save it to a file; `tally match --input -` reads standard input",
+            ));
+        }
+        let input = TableInput::file(&table.input, table.format(&mapping));
+        input.open().map_err(AgencyError::from)?;
     }
     let tried = try_out::run(TryOptions {
         ours,
@@ -96,6 +120,7 @@ pub(crate) fn run(context: &Context, args: &TryArgs) -> Outcome<Exit> {
         dir: args.dir.clone(),
         out: args.out.clone(),
         force: args.force,
+        rejects: args.rejects.rejects(args.force),
         quiet: context.quiet,
     })?;
     let exit = if tried.verified {

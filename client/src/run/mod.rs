@@ -40,7 +40,7 @@ use tallystick_protocol::{
     snapshot::LabelContext,
     statements::{Charge, Hex, RefusalCode, SenderClosing, digest_of, open},
 };
-use tallystick_tables::MatchWriter;
+use tallystick_tables::{MatchWriter, TableInput};
 
 pub(crate) use self::options::STDOUT;
 pub use self::options::{Finishing, Grounds, MatchOptions, MatchReport, SharedBuffer, Sink};
@@ -225,11 +225,19 @@ impl Runner<'_> {
     }
 
     async fn plan(&self) -> Outcome<Arc<Plan>> {
-        let size = std::fs::metadata(&self.options.input).map_or(0, |meta| meta.len());
-        let bar = Progress::new("reading", size, "bytes", self.options.quiet);
-        let (input, mapping) = (self.options.input.clone(), self.options.mapping.clone());
+        let (options, quiet) = (self.options, self.options.quiet);
+        let (path, format) = (options.input.clone(), options.format);
+        let (mapping, rejects) = (options.mapping.clone(), options.rejects.clone());
         let scratch = self.home.snapshot_cache_dir();
-        let plan = blocking(move || Plan::make(&input, &mapping, &scratch, &bar)).await?;
+        let plan = blocking(move || {
+            let bar = Progress::new("copying", 0, "bytes", quiet);
+            let input = TableInput::named(&path, format, &scratch, |bytes| bar.set(bytes));
+            bar.finish();
+            let input = input.map_err(AgencyError::from)?;
+            let bar = Progress::new("reading", input.size().unwrap_or(0), "bytes", quiet);
+            Plan::make(&input, &mapping, &rejects, &scratch, &bar)
+        })
+        .await?;
         if plan.tally.rejected_total() > 0 {
             tracing::warn!(
                 rejected = plan.tally.rejected_total(),
@@ -466,6 +474,7 @@ impl Runner<'_> {
         let (writer, spoiled) =
             blocking(move || output::write_hits(&again, &labels, &hits, writer)).await?;
         self.options.finishing.begin();
+        plan.finish_rejects()?;
         let written = writer.finish().map_err(AgencyError::from)?;
         self.store.finish_run(&session.0, clock::now_ms()).await?;
         let (sent, received) = settled.traffic;

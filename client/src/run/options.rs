@@ -9,7 +9,7 @@ use std::{
 };
 
 use tallystick_protocol::statements::{Charge, Hex, Line, Name, SessionClass};
-use tallystick_tables::{Mapping, Tally};
+use tallystick_tables::{Mapping, Rejects, TableFormat, Tally};
 
 /// What to ask, of whom, on which grounds.
 #[derive(Debug)]
@@ -22,8 +22,12 @@ pub struct MatchOptions {
     pub collection: Name,
     /// The own table.
     pub input: PathBuf,
-    /// How it is read.
+    /// How it is read, as far as it is stated.
+    pub format: TableFormat,
+    /// Its keys.
     pub mapping: Mapping,
+    /// What becomes of rejected keys.
+    pub rejects: Rejects,
     /// Where matches go; to `sink` when `None`.
     pub out: Option<PathBuf>,
     /// Whether an existing output may be replaced.

@@ -133,6 +133,8 @@ impl Runner<'_> {
     /// grounds, which stand in the signed request.
     fn input_digest(&self, plan: &Plan) -> Outcome<[u8; 32]> {
         let mut input = Zeroizing::new(plan.digest.sha256.to_vec());
+        input.extend_from_slice(plan.source.read_as().as_bytes());
+        input.push(0);
         for key in self.options.mapping.keys() {
             input.extend_from_slice(as_read(key).as_bytes());
             input.push(0);

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tallystick_agency::{
     collections::TableSource,
     exit::{Exit, Failure, Outcome},
+    table_flags::format_flags,
 };
 
 use super::{COLLECTION, Side, THEIRS, TryOptions};
@@ -69,6 +70,7 @@ fn table_flags(command: &mut Command, source: &TableSource) {
     if let Some(mapping) = &source.mapping {
         command.arg("--mapping").arg(mapping);
     }
+    command.args(format_flags(&source.format));
 }
 
 fn spawn(mut command: Command) -> Outcome<Child> {
@@ -79,7 +81,7 @@ fn spawn(mut command: Command) -> Outcome<Child> {
 }
 
 impl Sender {
-    pub(super) fn start(home: &Path, table: &TableSource, quiet: bool) -> Outcome<Self> {
+    pub(super) fn start(home: &Path, table: &TableSource, options: &TryOptions) -> Outcome<Self> {
         let mut command = executable()?;
         command
             .arg("try-sender")
@@ -90,7 +92,10 @@ impl Sender {
         if !table.label.is_empty() {
             command.arg("--label").arg(table.label.join(","));
         }
-        if quiet {
+        if options.rejects.stop {
+            command.arg("--stop-on-rejects");
+        }
+        if options.quiet {
             command.arg("--quiet");
         }
         command.stdin(Stdio::piped());
@@ -208,6 +213,12 @@ pub(super) fn receive(
     command.args(["--purpose", "trial on this machine"]);
     table_flags(&mut command, table);
     command.arg("--out").arg(out);
+    if let Some(rejects) = &options.rejects.file {
+        command.arg("--rejects").arg(rejects);
+    }
+    if options.rejects.stop {
+        command.arg("--stop-on-rejects");
+    }
     if options.force {
         command.arg("--force");
     }

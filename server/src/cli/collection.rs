@@ -13,11 +13,13 @@ use tallystick_agency::{
     home::Home,
     publish::{self, PublishOptions, Published, Stage},
     store::{Collection, SqliteStore, Store},
+    table_flags::{FormatFlags, RejectFlags},
 };
 use tallystick_protocol::{
     group,
     statements::{Hex, Name},
 };
+use tallystick_tables::Rejects;
 
 use super::{block_on, print};
 use tallystick_agency::command::Context;
@@ -41,7 +43,7 @@ pub(super) enum CollectionCommand {
 pub(super) struct PublishArgs {
     /// Name of the collection
     name: Name,
-    /// The table: CSV with a header
+    /// The table: CSV, TSV or JSON lines, also packed (.gz, .zst); - is standard input
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
     #[command(flatten)]
@@ -75,9 +77,21 @@ pub(super) struct TableArgs {
     /// Most elements of one peer under one key in an epoch [default: of node.toml]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=1 << 32))]
     pub(super) peer_budget: Option<u64>,
+    #[command(flatten)]
+    rejects: RejectFlags,
+    /// Replace the file of --rejects if it exists
+    #[arg(long, requires = "rejects")]
+    force: bool,
+    #[command(flatten)]
+    pub(super) format: FormatFlags,
 }
 
 impl TableArgs {
+    /// What becomes of rejected keys.
+    pub(super) fn rejects(&self) -> Rejects {
+        self.rejects.rejects(self.force)
+    }
+
     /// Who may ask: as the flags say, else as before. A list never widens by leaving the flag out.
     pub(super) fn allowed(&self, before: Option<&Meta>) -> Option<Vec<Name>> {
         if self.allow_all {
@@ -113,7 +127,9 @@ fn publish(context: &Context, args: &PublishArgs) -> Outcome<()> {
                 keys: args.table.key.clone(),
                 mapping: args.table.mapping.clone(),
                 label: args.table.label.clone(),
+                format: args.table.format.stated(),
             },
+            rejects: args.table.rejects(),
             allow: args.table.allowed(before.as_ref().map(|(_, meta)| meta)),
             max_session_elements: args.table.max_session_elements,
             peer_budget: args.table.peer_budget,
@@ -242,6 +258,7 @@ pub(super) async fn perform(
         bar.set_length(total);
         bar.set_position(done);
         bar.set_message(match stage {
+            Stage::Copying => "copying standard input",
             Stage::Evaluating => "reading and evaluating",
             Stage::Sealing => "sorting and sealing",
         });

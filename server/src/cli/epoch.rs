@@ -27,7 +27,7 @@ pub(super) enum EpochCommand {
 pub(super) struct RotateArgs {
     /// Name of the collection
     name: Name,
-    /// The table: CSV with a header [default: the last one]
+    /// The table, as `collection publish` takes it [default: the last one]
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     #[command(flatten)]
@@ -64,6 +64,7 @@ pub(super) fn run(context: &Context, command: &EpochCommand) -> Outcome<()> {
         let options = PublishOptions {
             name: args.name.clone(),
             source: source(&meta.source, args),
+            rejects: args.table.rejects(),
             allow: args.table.allowed(Some(&meta)),
             max_session_elements: args
                 .table
@@ -83,7 +84,8 @@ pub(super) fn run(context: &Context, command: &EpochCommand) -> Outcome<()> {
 }
 
 /// The last table and how it was read, but for what the flags say. New keys or a new mapping stand
-/// for themselves: old label columns may not exist in what they are for.
+/// for themselves: old label columns may not exist in what they are for, and its format may be
+/// another.
 fn source(last: &TableSource, args: &RotateArgs) -> TableSource {
     let table = &args.table;
     let input = args.input.as_ref().unwrap_or(&last.input).clone();
@@ -95,6 +97,7 @@ fn source(last: &TableSource, args: &RotateArgs) -> TableSource {
         return TableSource {
             input,
             label: label.clone(),
+            format: table.format.stated().or(last.format),
             ..last.clone()
         };
     }
@@ -103,6 +106,7 @@ fn source(last: &TableSource, args: &RotateArgs) -> TableSource {
         keys: table.key.clone(),
         mapping: table.mapping.clone(),
         label: table.label.clone(),
+        format: table.format.stated(),
     }
 }
 
@@ -125,6 +129,7 @@ mod tests {
             keys: vec!["text=a".to_owned()],
             mapping: None,
             label: vec!["b".to_owned()],
+            format: serde_json::from_str("{\"delimiter\":\";\"}").unwrap(),
         };
         let line = [&["x", "c"], flags].concat();
         source(&last, &Line::try_parse_from(line).unwrap().args)
@@ -137,7 +142,13 @@ mod tests {
             keys: keys.iter().map(ToString::to_string).collect(),
             mapping: None,
             label: label.iter().map(ToString::to_string).collect(),
+            format: match keys {
+                ["text=a"] => serde_json::from_str("{\"delimiter\":\";\"}").unwrap(),
+                _ => tallystick_tables::TableFormat::default(),
+            },
         };
+        let tabs = with(&["--delimiter", "tab"]);
+        assert_eq!(tabs.format.delimiter, "tab".parse().ok());
         assert_eq!(with(&[]), of("old.csv", &["text=a"], &["b"]));
         assert_eq!(
             with(&["--input", "new.csv"]),
