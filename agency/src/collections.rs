@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::{
     error::{AgencyError, Result},
     home::Home,
+    profiles,
     store::Collection,
 };
 
@@ -34,6 +35,9 @@ pub struct TableSource {
     /// `--label` columns.
     #[serde(default)]
     pub label: Vec<String>,
+    /// `--profile`: the name of a built-in profile, or a file; `exact` when absent.
+    #[serde(default)]
+    pub profile: Option<String>,
     /// What flags state of how it is read.
     #[serde(default)]
     pub format: TableFormat,
@@ -51,6 +55,14 @@ impl TableSource {
     /// # Errors
     /// `Table` for flags or a file that do not parse; `Usage` if both are given.
     pub fn mapping(&self) -> Result<Mapping> {
+        let mapping = self.mapped()?;
+        match &self.profile {
+            None => Ok(mapping),
+            Some(name) => Ok(mapping.with_profile(profiles::load(name)?)?),
+        }
+    }
+
+    fn mapped(&self) -> Result<Mapping> {
         match &self.mapping {
             Some(_) if !self.keys.is_empty() => Err(AgencyError::Usage(
                 "give --key or --mapping, not both: a mapping file names its keys".to_owned(),
@@ -140,14 +152,8 @@ impl Meta {
 /// # Errors
 /// `Bug` only.
 pub fn profile_reference(profile: &Profile) -> Result<ProfileReference> {
-    let id = profile
-        .id()
-        .parse()
-        .map_err(|_| AgencyError::Bug("a profile's id".to_owned()))?;
-    Ok(ProfileReference {
-        id,
-        tables: Hex(profile.tables_hash()),
-    })
+    ProfileReference::try_from(profile)
+        .map_err(|why| AgencyError::Bug(format!("a profile's id: {why}")))
 }
 
 /// Where the snapshot of this digest lies.

@@ -55,6 +55,17 @@ pub enum AgencyError {
     /// An argument or a name is not allowed. The message says which are.
     #[error("{0}")]
     Usage(String),
+    /// No profile has this name. The message says which there are.
+    #[error("{0}")]
+    UnknownProfile(String),
+    /// A file that is no profile.
+    #[error("{}: {problem}", .file.display())]
+    Profile {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// `init` was asked to write into a folder that already holds something.
     #[error("{} is not empty; choose another folder, or empty this one first", .0.display())]
     HomeNotEmpty(PathBuf),
@@ -168,6 +179,8 @@ impl AgencyError {
             Self::Io { .. } => "io",
             Self::Config { .. } => "config",
             Self::Usage(_) => "usage",
+            Self::UnknownProfile(_) => "unknown-profile",
+            Self::Profile { .. } => "profile-file",
             Self::HomeNotEmpty(_) | Self::HomeExists(_) => "home-not-empty",
             Self::NotAHome(_) => "not-a-home",
             Self::NewerFormat { .. } => "newer-format",
@@ -195,6 +208,8 @@ impl AgencyError {
             Self::Io { .. }
             | Self::Config { .. }
             | Self::Usage(_)
+            | Self::UnknownProfile(_)
+            | Self::Profile { .. }
             | Self::HomeNotEmpty(_)
             | Self::HomeExists(_)
             | Self::NotAHome(_)

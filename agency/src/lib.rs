@@ -21,6 +21,7 @@ pub mod logging;
 pub mod memory;
 pub mod peers;
 pub mod process;
+pub mod profiles;
 pub mod publish;
 pub mod records;
 pub mod report;

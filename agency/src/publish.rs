@@ -164,6 +164,7 @@ pub async fn publish(
         folder: &folder,
         max_session_elements,
         label_columns: label_columns.clone(),
+        profile: profile_reference(mapping.profile())?,
         now_ms,
     };
     let done = work.run(&table, &mapping, &options.rejects, progress);
@@ -185,7 +186,7 @@ pub async fn publish(
     };
     let meta = Meta {
         types,
-        profile: profile_reference(&Profile::exact())?,
+        profile: profile_reference(mapping.profile())?,
         label_columns,
         elements: sealed.elements,
         tag_bytes: sealed.tag_bytes,
@@ -340,5 +341,10 @@ fn absolute(mut source: TableSource) -> Result<TableSource> {
         source.input = whole(&source.input)?;
     }
     source.mapping = source.mapping.as_deref().map(whole).transpose()?;
+    if let Some(name) = source.profile.as_mut()
+        && Profile::built_in(name).is_none()
+    {
+        *name = whole(Path::new(name))?.to_string_lossy().into_owned();
+    }
     Ok(source)
 }

@@ -44,7 +44,7 @@ pub(crate) struct Plan {
     pub(crate) digest: FileDigest,
     /// Distinct elements of each type.
     pub(crate) distinct: BTreeMap<Name, u64>,
-    /// For each key in table order: whether its element stands there for the first time.
+    /// For each element in table order: whether it stands there for the first time.
     first: Bits,
     /// The list of rejected keys, until the run has done its work.
     rejects: Mutex<Option<RejectsWriter>>,
@@ -100,7 +100,7 @@ impl Plan {
         let mut spool = Spool::create(scratch, PARTITIONS)?;
         let mut rows = source.rows().map_err(AgencyError::from)?;
         while let Some(row) = rows.next_row().map_err(AgencyError::from)? {
-            let before = tally.keys;
+            let before = tally.elements;
             let note = |reject| rejects.note(&reject);
             let keys = extractor.keys_and_rejects(&row, &mut tally, note);
             let keys = keys.map_err(AgencyError::from)?;
@@ -140,7 +140,7 @@ impl Plan {
                 "check the columns of --key; nothing was asked",
             ));
         }
-        let (first, distinct) = first_places(&mut spool, tally.keys, &types)?;
+        let (first, distinct) = first_places(&mut spool, tally.elements, &types)?;
         Ok(Self {
             source,
             extractor,

@@ -239,6 +239,7 @@ fn tables(options: &TryOptions, dir: &Path) -> Outcome<(TableSource, TableSource
             datagen::generate(&data, ours, theirs, overlap, seed, false)
                 .map_err(|e| Failure::usage(e.code(), e.to_string(), ""))?;
             let source = |file: &str, label: &[&str]| TableSource {
+                profile: None,
                 input: data.join(file),
                 keys: vec![SAMPLE_KEY.to_owned()],
                 mapping: None,

@@ -18,9 +18,9 @@ use crate::{
     signing::SigningKey,
     snapshot::{self, Bucket, LabelContext, LabelKey, SnapshotBuilder, SnapshotVerifier},
     statements::{
-        Charge, GrantLimits, Hex, Int, Legal, Line, Mode, Name, PROTOCOL, ProfileReference, Query,
-        Receiver, Request, SUITE, SenderReference, SessionClass, SnapshotPreamble,
-        SnapshotReference, TypeKey,
+        Charge, GrantLimits, Hex, Int, Legal, Line, Mode, Name, PROTOCOL, ProfilePartReference,
+        ProfileReference, Query, Receiver, Request, SUITE, SenderReference, SessionClass,
+        SnapshotPreamble, SnapshotReference, TypeKey,
     },
 };
 
@@ -125,10 +125,13 @@ impl World {
             sender: self.sender_reference(),
             collection: name("fighters"),
             mode: Mode::Elements,
-            profile: ProfileReference {
-                id: line("exact/1"),
-                tables: Hex([0x33; 32]),
-            },
+            profile: ProfileReference::new(
+                line("exact/1"),
+                vec![ProfilePartReference {
+                    name: name("document"),
+                    hash: Hex([0x33; 32]),
+                }],
+            ),
             legal: Legal {
                 class: SessionClass::IndividualCase,
                 purpose: line("Case 7 — Łódź"),
@@ -316,10 +319,13 @@ impl World {
             collection: name("fighters"),
             epoch: int(3),
             mode: Mode::Elements,
-            profile: ProfileReference {
-                id: line("exact/1"),
-                tables: Hex([0x33; 32]),
-            },
+            profile: ProfileReference::new(
+                line("exact/1"),
+                vec![ProfilePartReference {
+                    name: name("document"),
+                    hash: Hex([0x33; 32]),
+                }],
+            ),
             keys: self.type_keys(names.iter()),
             elements: int(elements),
             tag_bytes: snapshot::tag_bytes(1000, elements).into(),

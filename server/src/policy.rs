@@ -136,6 +136,16 @@ fn chunk_elements(limits: &Limits, sessions: u32) -> u32 {
     (1 << share.ilog2()).min(limits.chunk_elements)
 }
 
+/// In what the profile of a request differs from that of the collection.
+pub(crate) async fn profile_difference(node: &Node, request: &Request) -> Option<String> {
+    let agency = request.receiver.agency.as_str();
+    let offered = node.offered(agency, request.collection.as_str()).await;
+    let offered = offered.ok().flatten()?;
+    let difference = offered.meta.profile.difference(&request.profile)?;
+    // A line of a statement is no longer than this.
+    Some(format!("profile: {difference}").chars().take(200).collect())
+}
+
 /// What a person who is refused can do about it.
 pub(crate) fn detail(code: RefusalCode) -> &'static str {
     match code {

@@ -314,9 +314,9 @@ pub enum TableError {
     },
     /// A key with another number of parts than its type has.
     #[error(
-        "{origin}: a key of type {ty} takes {} part(s) ({}), not {found}; a part is a column or a \
-         constant written =TEXT",
-        .ty.parts().len(), .ty.parts().join(", ")
+        "{origin}: a key of type {ty} takes the parts {}, not {found} of them; a part is a column \
+         or a constant written =TEXT",
+        .ty.forms_text()
     )]
     KeyParts {
         /// Flag or file, with the number of the key.
@@ -326,10 +326,21 @@ pub enum TableError {
         /// Parts given.
         found: usize,
     },
+    /// A key of a type that the profile does not have.
+    #[error(
+        "the profile {profile} makes no keys of type {ty}; choose another profile with --profile, or \
+         leave the key out"
+    )]
+    NotInProfile {
+        /// The type.
+        ty: IdentifierType,
+        /// Id of the profile.
+        profile: String,
+    },
     /// A field of a key that its type does not have, or lacks.
     #[error(
         "{origin}: a key of type {ty} {problem} {field:?}; its fields are: type, {}",
-        .ty.parts().join(", ")
+        .ty.forms_text()
     )]
     KeyField {
         /// File and number of the key.
@@ -468,6 +479,7 @@ impl TableError {
             Self::Unfinished { .. } => "table-unfinished",
             Self::Key { .. } => "mapping-key",
             Self::KeyParts { .. } => "mapping-key-parts",
+            Self::NotInProfile { .. } => "type-not-in-profile",
             Self::KeyField { .. } => "mapping-key-field",
             Self::NoKeys { .. } => "mapping-no-keys",
             Self::Repeated { .. } => "mapping-repeated",

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 
-use tallystick_protocol::identifiers::{IdentifierType, Normalised, Reject, Rule, normalise};
+use tallystick_protocol::identifiers::{IdentifierType, Made, Normalised, Profile, Reject, Rule};
 
 use crate::error::TableError;
 use crate::mapping::{Mapping, Part};
@@ -13,8 +14,8 @@ use crate::source::Header;
 /// How many line numbers are kept for each reason of rejection.
 const FIRST_LINES: usize = 5;
 
-/// At least the parts of any type: a row's parts need no allocation.
-const MAX_PARTS: usize = 4;
+/// At least the parts of any form: a row's parts need no allocation.
+const MAX_PARTS: usize = 8;
 
 /// One key of one row. Secret, as [`Normalised`] is.
 #[derive(Debug)]
@@ -43,13 +44,23 @@ pub struct RowReject {
 /// A mapping tied to the columns of one table.
 #[derive(Debug)]
 pub struct Extractor {
-    keys: Vec<(IdentifierType, Vec<Field>)>,
+    profile: Arc<Profile>,
+    keys: Vec<KeyFields>,
+}
+
+/// Where the parts of one key come from.
+#[derive(Debug)]
+struct KeyFields {
+    ty: IdentifierType,
+    form: usize,
+    fields: Vec<Field>,
 }
 
 #[derive(Debug)]
 enum Field {
     Column(usize),
     Constant(String),
+    Absent,
 }
 
 impl Extractor {
@@ -59,19 +70,27 @@ impl Extractor {
     /// `MissingColumn`.
     pub fn new(header: &Header, mapping: &Mapping) -> Result<Self, TableError> {
         let known = header.has_any(mapping.columns());
-        let field = |part: &Part| match part {
-            Part::Column(name) => header.find(name, known).map(Field::Column),
-            Part::Constant(text) => Ok(Field::Constant(text.clone())),
+        let field = |part: &Option<Part>| match part {
+            Some(Part::Column(name)) => header.find(name, known).map(Field::Column),
+            Some(Part::Constant(text)) => Ok(Field::Constant(text.clone())),
+            None => Ok(Field::Absent),
         };
         let keys = mapping
             .keys()
             .iter()
             .map(|key| {
                 let fields: Result<_, _> = key.parts().iter().map(field).collect();
-                Ok((key.ty(), fields?))
+                Ok(KeyFields {
+                    ty: key.ty(),
+                    form: key.form(),
+                    fields: fields?,
+                })
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { keys })
+        Ok(Self {
+            profile: Arc::clone(mapping.profile()),
+            keys,
+        })
     }
 
     /// The keys of one row, in the order of the mapping; counts them, and what was empty or
@@ -93,25 +112,30 @@ impl Extractor {
     ) -> Result<Vec<RowKey>, E> {
         tally.rows += 1;
         let mut keys = Vec::with_capacity(self.keys.len());
-        for (key_index, (ty, fields)) in self.keys.iter().enumerate() {
+        let mut made = Vec::new();
+        for (key_index, key) in self.keys.iter().enumerate() {
             let mut parts = [""; MAX_PARTS];
-            for (part, field) in parts.iter_mut().zip(fields) {
+            for (part, field) in parts.iter_mut().zip(&key.fields) {
                 *part = match field {
                     Field::Column(i) => row.get(*i).unwrap_or_default(),
                     Field::Constant(text) => text,
+                    Field::Absent => "",
                 };
             }
-            match normalise(*ty, &parts[..fields.len().min(MAX_PARTS)]) {
-                Ok(Some(normalised)) => {
+            let parts = &parts[..key.fields.len().min(MAX_PARTS)];
+            match self.profile.keys(key.ty, key.form, parts, &mut made) {
+                Ok(Made::Nothing) => tally.empty += 1,
+                Ok(all) => {
                     tally.keys += 1;
-                    keys.push(RowKey {
+                    tally.elements += made.len() as u64;
+                    tally.cut += u64::from(all == Made::Cut);
+                    keys.extend(made.drain(..).map(|one| RowKey {
                         key_index,
-                        ty: *ty,
-                        rule: Rule::Exact,
-                        normalised,
-                    });
+                        ty: key.ty,
+                        rule: one.rule,
+                        normalised: one.normalised,
+                    }));
                 }
-                Ok(None) => tally.empty += 1,
                 Err(reason) => {
                     let line = row.line();
                     tally.reject(reason, line);
@@ -122,6 +146,8 @@ impl Extractor {
                     })?;
                 }
             }
+            // What a key left behind that was refused in the end.
+            made.clear();
         }
         Ok(keys)
     }
@@ -137,8 +163,12 @@ impl Extractor {
 pub struct Tally {
     /// Rows seen.
     pub rows: u64,
-    /// Keys made, repeated ones included.
+    /// Keys of the mapping that gave elements, repeated ones included.
     pub keys: u64,
+    /// Elements they gave, repeated ones included: one for each rule and form under the profile.
+    pub elements: u64,
+    /// Keys of which the profile's limit on the elements of a row left some out.
+    pub cut: u64,
     /// Keys without a value.
     pub empty: u64,
     /// Keys refused, by reason.

@@ -5,9 +5,10 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
-use tallystick_protocol::identifiers::IdentifierType;
+use tallystick_protocol::identifiers::{Form, IdentifierType, Profile};
 
 use crate::error::TableError;
 use crate::format::TableFormat;
@@ -39,17 +40,19 @@ impl Part {
     }
 }
 
-/// How one key is made from a row: a type and its parts, in the order of
-/// [`IdentifierType::parts`].
+/// How one key is made from a row: a type and the parts of one of its forms, in order
+/// ([`IdentifierType::forms`]).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeySpec {
     ty: IdentifierType,
-    parts: Vec<Part>,
+    form: usize,
+    parts: Vec<Option<Part>>,
 }
 
 impl KeySpec {
     /// Reads `TYPE=COLUMN[,COLUMN…]`, where a part written `=TEXT` is a constant:
-    /// `document=passport,=UTO`. Columns with a comma in their name need a mapping file.
+    /// `document=passport,=UTO`. Another form of the type is named behind a colon:
+    /// `document:mrz=zone`. Columns with a comma in their name need a mapping file.
     ///
     /// # Errors
     /// `Key`, `KeyParts`.
@@ -62,20 +65,31 @@ impl KeySpec {
         let (ty, parts) = flag
             .split_once('=')
             .ok_or_else(|| key_error("there is no '=' behind the type"))?;
-        let ty: IdentifierType = ty
-            .trim()
-            .parse()
-            .map_err(|_| key_error("the type is unknown"))?;
-        let parts: Option<Vec<Part>> = parts.split(',').map(Part::parse).collect();
-        let parts = parts.ok_or_else(|| key_error("a part is empty"))?;
-        if parts.len() != ty.parts().len() {
+        let (ty, form) = match ty.trim().split_once(':') {
+            Some((ty, form)) => (ty, Some(form)),
+            None => (ty.trim(), None),
+        };
+        let ty: IdentifierType = ty.parse().map_err(|_| key_error("the type is unknown"))?;
+        let form = ty.form_named(form);
+        let (form, names) = form.ok_or_else(|| key_error("the type has no such form"))?;
+        let given: Vec<&str> = parts.split(',').collect();
+        let needed = names.iter().filter(|part| !part.optional).count();
+        if !(needed..=names.len()).contains(&given.len()) {
             return Err(TableError::KeyParts {
                 origin: origin(),
                 ty,
-                found: parts.len(),
+                found: given.len(),
             });
         }
-        Ok(Self { ty, parts })
+        let mut parts = Vec::with_capacity(names.len());
+        for (i, name) in names.iter().enumerate() {
+            let part = given.get(i).and_then(|text| Part::parse(text));
+            if part.is_none() && !name.optional {
+                return Err(key_error("a part is empty"));
+            }
+            parts.push(part);
+        }
+        Ok(Self { ty, form, parts })
     }
 
     /// The type of the key.
@@ -83,8 +97,13 @@ impl KeySpec {
         self.ty
     }
 
-    /// Its parts.
-    pub fn parts(&self) -> &[Part] {
+    /// Which of the type's forms its parts are.
+    pub const fn form(&self) -> usize {
+        self.form
+    }
+
+    /// Its parts, in the order of the form; `None` for an optional one that is left out.
+    pub fn parts(&self) -> &[Option<Part>] {
         &self.parts
     }
 }
@@ -92,26 +111,35 @@ impl KeySpec {
 /// As `--key` takes it, up to columns that a flag cannot name.
 impl fmt::Display for KeySpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}=", self.ty)?;
-        for (i, part) in self.parts.iter().enumerate() {
+        let form = self.ty.forms().get(self.form).filter(|_| self.form > 0);
+        match form.and_then(|form| form.first()) {
+            Some(part) => write!(f, "{}:{}=", self.ty, part.name)?,
+            None => write!(f, "{}=", self.ty)?,
+        }
+        let last = self.parts.iter().rposition(Option::is_some);
+        let parts = self.parts.get(..=last.unwrap_or(0)).unwrap_or_default();
+        for (i, part) in parts.iter().enumerate() {
             if i > 0 {
                 f.write_str(",")?;
             }
             match part {
-                Part::Column(name) => f.write_str(name)?,
-                Part::Constant(text) => write!(f, "={text}")?,
+                Some(Part::Column(name)) => f.write_str(name)?,
+                Some(Part::Constant(text)) => write!(f, "={text}")?,
+                None => {}
             }
         }
         Ok(())
     }
 }
 
-/// The keys of a table, at least one, and its label columns, perhaps none.
+/// The keys of a table, at least one, the profile they are made under, and its label columns, perhaps
+/// none.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mapping {
     keys: Vec<KeySpec>,
     label: Vec<String>,
     table: TableFormat,
+    profile: Arc<Profile>,
 }
 
 impl Mapping {
@@ -192,7 +220,7 @@ impl Mapping {
 
     /// The same mapping for a table of which this is stated.
     #[must_use]
-    pub const fn with_table(mut self, table: TableFormat) -> Self {
+    pub fn with_table(mut self, table: TableFormat) -> Self {
         self.table = table;
         self
     }
@@ -200,6 +228,26 @@ impl Mapping {
     /// What is stated of the table.
     pub const fn table(&self) -> TableFormat {
         self.table
+    }
+
+    /// The same mapping under another profile than `exact/1`.
+    ///
+    /// # Errors
+    /// `NotInProfile` for a key whose type the profile does not have.
+    pub fn with_profile(mut self, profile: Arc<Profile>) -> Result<Self, TableError> {
+        if let Some(key) = self.keys.iter().find(|k| !profile.types().contains(&k.ty)) {
+            return Err(TableError::NotInProfile {
+                ty: key.ty,
+                profile: profile.id().to_owned(),
+            });
+        }
+        self.profile = profile;
+        Ok(self)
+    }
+
+    /// The profile under which keys are made.
+    pub const fn profile(&self) -> &Arc<Profile> {
+        &self.profile
     }
 
     fn new(
@@ -232,6 +280,7 @@ impl Mapping {
             keys,
             label,
             table: TableFormat::default(),
+            profile: Arc::new(Profile::exact().clone()),
         })
     }
 
@@ -247,7 +296,7 @@ impl Mapping {
 
     /// All columns that are named, of keys and label.
     pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
-        let parts = self.keys.iter().flat_map(KeySpec::parts);
+        let parts = self.keys.iter().flat_map(KeySpec::parts).flatten();
         let keys = parts.filter_map(|part| match part {
             Part::Column(name) => Some(name.as_str()),
             Part::Constant(_) => None,
@@ -306,17 +355,32 @@ fn key_from(mut fields: BTreeMap<String, String>, origin: &str) -> Result<KeySpe
         problem,
         field: field.to_owned(),
     };
-    let mut parts = Vec::new();
-    for &name in ty.parts() {
-        let text = fields
-            .remove(name)
-            .ok_or_else(|| field_error("needs the field", name))?;
-        parts.push(Part::parse(&text).ok_or_else(|| field_error("has an empty field", name))?);
+    let (form, names) = form_with(ty, &fields);
+    let mut parts = Vec::with_capacity(names.len());
+    for name in names {
+        let text = fields.remove(name.name);
+        if text.is_none() && !name.optional {
+            return Err(field_error("needs the field", name.name));
+        }
+        let part = text.as_deref().map(Part::parse);
+        if part == Some(None) {
+            return Err(field_error("has an empty field", name.name));
+        }
+        parts.push(part.flatten());
     }
     match fields.keys().next() {
         Some(unknown) => Err(field_error("has no field", unknown)),
-        None => Ok(KeySpec { ty, parts }),
+        None => Ok(KeySpec { ty, form, parts }),
     }
+}
+
+/// The form that has the most of these fields: the one that was meant, also where it is wrong.
+fn form_with(ty: IdentifierType, fields: &BTreeMap<String, String>) -> (usize, Form) {
+    let known = |form: &Form| form.iter().filter(|p| fields.contains_key(p.name)).count();
+    let forms = ty.forms().iter().copied().enumerate();
+    // The first of several: those after it are the rarer ones.
+    let best = forms.rev().max_by_key(|(_, form)| known(form));
+    best.unwrap_or((0, &[]))
 }
 
 #[cfg(test)]

@@ -16,14 +16,14 @@ fn flags_parse() {
     assert_eq!(
         key.parts(),
         [
-            Part::Column("passport".into()),
-            Part::Constant("UTO".into())
+            Some(Part::Column("passport".into())),
+            Some(Part::Constant("UTO".into()))
         ]
     );
     let key = KeySpec::parse(" text = full name ").unwrap();
-    assert_eq!(key.parts(), [Part::Column("full name".into())]);
+    assert_eq!(key.parts(), [Some(Part::Column("full name".into()))]);
     let key = KeySpec::parse("text=a=b").unwrap();
-    assert_eq!(key.parts(), [Part::Column("a=b".into())]);
+    assert_eq!(key.parts(), [Some(Part::Column("a=b".into()))]);
 }
 
 #[test]
@@ -45,7 +45,10 @@ fn wrong_flags_are_refused() {
         assert!(e.to_string().contains(&format!("not {found}")), "{e}");
     }
     let shown = KeySpec::parse("document=passport").unwrap_err().to_string();
-    assert!(shown.contains("takes 2 part(s) (number, state)"), "{shown}");
+    assert!(
+        shown.contains("takes the parts number, state; or mrz, not 1"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -76,7 +79,7 @@ fn file_equals_flags() {
     .unwrap();
     let key = KeySpec::parse("document=passport,=UTO").unwrap();
     assert_eq!(file.keys()[0], key);
-    assert_eq!(file.keys()[1].parts(), [Part::Column("a,b".into())]);
+    assert_eq!(file.keys()[1].parts(), [Some(Part::Column("a,b".into()))]);
     assert_eq!(file.label(), ["case", "handling"]);
 }
 
@@ -86,7 +89,8 @@ fn wrong_files_are_refused() {
         ("", "mapping-no-keys"),
         ("[label]\ncolumns=[\"a\"]", "mapping-no-keys"),
         ("[[key]]\nvalue=\"a\"", "mapping-key"),
-        ("[[key]]\ntype=\"person\"", "mapping-key"),
+        ("[[key]]\ntype=\"persons\"", "mapping-key"),
+        ("[[key]]\ntype=\"person\"", "mapping-key-field"),
         ("[[key]]\ntype=\"text\"", "mapping-key-field"),
         ("[[key]]\ntype=\"text\"\nvalue=\" \"", "mapping-key-field"),
         (
@@ -148,4 +152,40 @@ proptest! {
         let _ = KeySpec::parse(&flag);
         let _ = toml(&flag);
     }
+}
+
+#[test]
+fn persons_have_optional_parts_and_another_form() {
+    let flag = KeySpec::parse("person=given,family,born").unwrap();
+    let file = toml(
+        "[[key]]\ntype = \"person\"\ngiven_name = \"given\"\nsurname = \"family\"\nbirth_date = \"born\"\n",
+    )
+    .unwrap();
+    assert_eq!(file.keys()[0], flag);
+    assert_eq!(flag.parts().iter().flatten().count(), 3);
+    let ordered = KeySpec::parse("person=given,family,born,,,=dmy").unwrap();
+    let order = Some(Part::Constant("dmy".to_owned()));
+    assert_eq!(ordered.parts()[3..], [None, None, order]);
+    assert_eq!(KeySpec::parse(&ordered.to_string()).unwrap(), ordered);
+    let zone = KeySpec::parse("person:mrz=zone").unwrap();
+    let file = toml("[[key]]\ntype = \"person\"\nmrz = \"zone\"\n").unwrap();
+    assert_eq!(file.keys()[0], zone);
+    assert_eq!(zone.to_string(), "person:mrz=zone");
+    assert_eq!(code("text:mrz=zone"), "mapping-key");
+    assert_eq!(code("person=given,,born"), "mapping-key");
+    let both = "[[key]]\ntype = \"document\"\nmrz = \"zone\"\nnumber = \"n\"\nstate = \"s\"\n";
+    assert_eq!(toml(both).unwrap_err().code(), "mapping-key-field");
+}
+
+#[test]
+fn a_type_that_the_profile_does_not_have_is_refused() {
+    let mapping = Mapping::from_flags(vec![KeySpec::parse("name=a,b").unwrap()], vec![]).unwrap();
+    let strict = Arc::new(Profile::built_in("eu-strict").unwrap());
+    let refused = mapping.clone().with_profile(strict).unwrap_err();
+    assert_eq!(refused.code(), "type-not-in-profile");
+    let wide = Arc::new(Profile::built_in("eu-wide").unwrap());
+    assert_eq!(
+        mapping.with_profile(wide).unwrap().profile().id(),
+        "eu-wide/1"
+    );
 }

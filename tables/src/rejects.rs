@@ -172,7 +172,7 @@ impl fmt::Debug for RejectsWriter {
 /// `document=passport,state`: the type of each key and its columns.
 fn names_of(mapping: &Mapping) -> Vec<String> {
     let name = |key: &crate::mapping::KeySpec| {
-        let columns = key.parts().iter().filter_map(|part| match part {
+        let columns = key.parts().iter().flatten().filter_map(|part| match part {
             Part::Column(column) => Some(column.as_str()),
             Part::Constant(_) => None,
         });

@@ -11,11 +11,11 @@ use rayon::prelude::*;
 use tallystick_protocol::{
     frame::Frame,
     group::Kernel,
-    identifiers::{Element, Profile, padded_size, padding_element},
+    identifiers::{Element, padded_size, padding_element},
     oprf::{self, Output, SecretKey},
     signing::SigningKey,
     snapshot::{LabelContext, LabelKey, SnapshotBuilder, bucket_bits, label_bytes, tag_bytes},
-    statements::{Hex, Int, Line, Mode, Name, SnapshotPreamble},
+    statements::{Hex, Int, Line, Mode, Name, ProfileReference, SnapshotPreamble},
 };
 use tallystick_tables::{
     Extractor, LabelColumns, LabelRecords, Mapping, Rejects, RejectsPass, RejectsWriter, Source,
@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 
 use super::{OnProgress, Published, Stage};
 use crate::{
-    collections::{EpochKeys, EpochSeed, profile_reference, public_keys, snapshot_path},
+    collections::{EpochKeys, EpochSeed, public_keys, snapshot_path},
     error::{AgencyError, Result},
     fs::sync_dir,
     home::Home,
@@ -50,6 +50,7 @@ pub(super) struct Work<'a> {
     pub(super) folder: &'a Path,
     pub(super) max_session_elements: u64,
     pub(super) label_columns: Vec<Line>,
+    pub(super) profile: ProfileReference,
     pub(super) now_ms: i64,
 }
 
@@ -205,7 +206,7 @@ impl Work<'_> {
             collection: self.name.clone(),
             epoch: Int::new(self.epoch)?,
             mode: Mode::Elements,
-            profile: profile_reference(&Profile::exact())?,
+            profile: self.profile.clone(),
             keys: public_keys(&self.keys),
             elements: Int::new(elements)?,
             tag_bytes: tag_bytes.into(),

@@ -3,12 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tallystick_agency::{
-    collections::TableSource,
-    exit::{Failure, Outcome},
-    table_flags::FormatFlags,
-};
-use tallystick_protocol::identifiers::Profile;
+use tallystick_agency::{collections::TableSource, exit::Outcome, table_flags::FormatFlags};
 
 /// Keys of the own table.
 #[derive(Debug, Args)]
@@ -19,9 +14,9 @@ pub(crate) struct KeyArgs {
     /// File that names keys and label columns
     #[arg(long, value_name = "FILE", conflicts_with = "key")]
     pub(crate) mapping: Option<PathBuf>,
-    /// Profile: the rules that turn values into elements
-    #[arg(long, value_name = "NAME", default_value = "exact")]
-    pub(crate) profile: String,
+    /// Rules that turn values into elements: exact, eu-strict, eu-wide, or a .profile.toml [default: exact]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
     #[command(flatten)]
     pub(crate) format: FormatFlags,
 }
@@ -29,25 +24,13 @@ pub(crate) struct KeyArgs {
 impl KeyArgs {
     /// The table at `input`, read by these flags.
     pub(crate) fn source(&self, input: PathBuf, label: Vec<String>) -> Outcome<TableSource> {
-        check_profile(&self.profile)?;
         Ok(TableSource {
             input,
             keys: self.key.clone(),
             mapping: self.mapping.clone(),
             label,
+            profile: self.profile.clone(),
             format: self.format.stated(),
         })
-    }
-}
-
-/// Refuses a profile that this version does not have.
-pub(crate) fn check_profile(name: &str) -> Outcome<()> {
-    match Profile::built_in(name) {
-        Some(_) => Ok(()),
-        None => Err(Failure::usage(
-            "unknown-profile",
-            "there is no such profile",
-            "this version has the profile: exact",
-        )),
     }
 }

@@ -14,11 +14,7 @@ use tallystick_agency::{
 use tallystick_protocol::statements::Name;
 use tallystick_tables::{Rejects, TableFormat, TableInput};
 
-use super::{
-    Context, PROGRAM, facts, list,
-    matching::mebibytes,
-    tables::{KeyArgs, check_profile},
-};
+use super::{Context, PROGRAM, facts, list, matching::mebibytes, tables::KeyArgs};
 use crate::try_out::{self, Tried, TryOptions};
 
 /// What to try; without tables, sample data.
@@ -82,7 +78,6 @@ pub(crate) fn send(context: &Context, args: &SenderArgs) -> Outcome<Exit> {
 }
 
 pub(crate) fn run(context: &Context, args: &TryArgs) -> Outcome<Exit> {
-    check_profile(&args.keys.profile)?;
     let ours = args
         .ours
         .clone()

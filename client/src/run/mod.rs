@@ -26,6 +26,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use tallystick_agency::{
     AgencyError, clock,
+    collections::profile_reference,
     exit::{Exit, Failure, Outcome},
     home::Home,
     peers::int,
@@ -196,6 +197,19 @@ impl Runner<'_> {
                 "see `tally collections --peer` for what it offers this agency",
             )
         })?;
+        let ours = profile_reference(self.options.mapping.profile())?;
+        if let Some(difference) = ours.difference(&entry.profile) {
+            return Err(Failure::new(
+                Exit::Refused,
+                "profile-mismatch",
+                format!(
+                    "{} was published under another profile: {difference}",
+                    options.collection
+                ),
+                "ask with --profile as the collection was published, and with the same version of \
+                 this program; nothing was asked",
+            ));
+        }
         for type_name in plan.distinct.keys() {
             if !entry.keys.iter().any(|key| key.type_name == *type_name) {
                 return Err(Failure::new(

@@ -21,12 +21,12 @@ use tallystick_protocol::{
     error::Error,
     frame::Frame,
     group,
-    identifiers::{Profile, Rule, padded_size},
+    identifiers::{IdentifierType, padded_size},
     oprf::SessionSeed,
     session::{Asking, claim_commitment},
     signing::SigningKey,
     statements::{
-        Hex, Int, Legal, Line, Mode, PROTOCOL, Persons, Query, Receiver, Request, SUITE,
+        Hex, Int, Legal, Line, Mode, Name, PROTOCOL, Persons, Query, Receiver, Request, SUITE,
         SessionClass,
     },
 };
@@ -135,6 +135,7 @@ impl Runner<'_> {
         let mut input = Zeroizing::new(plan.digest.sha256.to_vec());
         input.extend_from_slice(plan.source.read_as().as_bytes());
         input.push(0);
+        input.extend_from_slice(&self.options.mapping.profile().tables_hash());
         for key in self.options.mapping.keys() {
             input.extend_from_slice(as_read(key).as_bytes());
             input.push(0);
@@ -323,15 +324,20 @@ impl Runner<'_> {
         let config = self.home.config();
         let now = clock::now_ms();
         let lifetime = i64::from(config.policy.request_lifetime_seconds) * 1000;
-        let rule = Rule::Exact
-            .name()
-            .parse::<Line>()
-            .map_err(|_| bug("a rule's name"))?;
+        let profile = self.options.mapping.profile();
+        let rules = |type_name: &Name| -> Result<Vec<Line>, Error> {
+            let ty = type_name.as_str().parse::<IdentifierType>();
+            let rules = ty.map(|ty| profile.rules(ty)).unwrap_or_default();
+            let names = rules.iter().map(|rule| rule.name().parse());
+            names
+                .collect::<Result<_, _>>()
+                .map_err(|why| Error::Malformed { what: "rules", why })
+        };
         let padded = plan.padded();
         let queries = padded.iter().map(|(type_name, elements)| {
             Ok(Query {
                 type_name: type_name.clone(),
-                rules: vec![rule.clone()],
+                rules: rules(type_name)?,
                 // Padded as well: the true number of records is not the peer's business.
                 records: Int::new(padded_size(plan.tally.rows))?,
                 elements: Int::new(*elements)?,
@@ -354,7 +360,7 @@ impl Runner<'_> {
             sender: reference(peer)?,
             collection: self.options.collection.clone(),
             mode: Mode::Elements,
-            profile: profile_reference(&Profile::exact())?,
+            profile: profile_reference(self.options.mapping.profile())?,
             legal,
             persons,
             queries: queries

@@ -70,6 +70,9 @@ fn table_flags(command: &mut Command, source: &TableSource) {
     if let Some(mapping) = &source.mapping {
         command.arg("--mapping").arg(mapping);
     }
+    if let Some(profile) = &source.profile {
+        command.arg("--profile").arg(profile);
+    }
     command.args(format_flags(&source.format));
 }
 

@@ -17,7 +17,7 @@ const STATE_LETTERS: usize = 3;
 
 /// What passes for a hyphen after NFKC. U+2011 and U+FF0D are gone by then: NFKC turns them into
 /// U+2010 and U+002D.
-pub(super) const HYPHENS: [char; 7] = [
+const HYPHENS: [char; 7] = [
     '-', '\u{ad}', '\u{2010}', '\u{2012}', '\u{2013}', '\u{2014}', '\u{2212}',
 ];
 
@@ -130,6 +130,27 @@ fn state_from(chars: impl Iterator<Item = char>) -> Result<Zeroizing<[u8; STATE_
         &[a, b, c] => Ok(Zeroizing::new([a, b, c])),
         _ => Err(Reject::StateForm),
     }
+}
+
+/// The state of a nationality: the same three letters.
+pub(super) fn state(raw: &str) -> Result<Zeroizing<String>, Reject> {
+    let state = canonical_state(raw)?;
+    let text = std::str::from_utf8(&state[..]).map_err(|_| Reject::StateForm)?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// What the profile's hash says of these rules.
+pub(super) fn rules_text() -> String {
+    let hyphens: Vec<String> = HYPHENS
+        .iter()
+        .map(|c| format!("U+{:04X}", *c as u32))
+        .collect();
+    format!(
+        "document: number, state\n\
+         document.number: NFKC; a-z to A-Z; remove White_Space, '<', {}; [A-Z0-9]{{1,30}}\n\
+         document.state: trim White_Space; NFKC; a-z to A-Z; strip trailing '<'; D is DEU; [A-Z]{{3}}\n",
+        hyphens.join(" ")
+    )
 }
 
 #[cfg(test)]

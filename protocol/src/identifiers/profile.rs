@@ -1,91 +1,501 @@
-//! Profiles: a named set of rules that both sides agree on before anything runs.
+//! Profiles: a named set of types, rules and tables that both sides agree on before anything runs.
 
 use std::fmt;
+use std::sync::LazyLock;
 
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{ENCODING_VERSION, IdentifierType, MAX_VALUE_BYTES, Rule};
+use super::{
+    ENCODING_VERSION, IdentifierType, Key, MAX_VALUE_BYTES, Normalised, Reject, Rule, document,
+    person::{self, Person},
+    text,
+};
 
-/// The types, rules and tables that turn raw values into elements.
+/// The profiles that are built in, each the text of its `.profile.toml`.
+const BUILT_IN: [(&str, &str); 3] = [
+    ("exact", include_str!("profiles/exact.profile.toml")),
+    ("eu-strict", include_str!("profiles/eu-strict.profile.toml")),
+    ("eu-wide", include_str!("profiles/eu-wide.profile.toml")),
+];
+
+/// The types, rules and tables that turn raw values into keys.
 ///
-/// Request and grant carry the id and the hash of the tables; a peer with another hash is refused,
-/// because it would silently miss matches.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Request and grant carry the id, the hash and the parts behind it. A peer with another hash is
+/// refused, because it would silently miss matches; the parts tell both sides what differs.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Profile {
-    id: &'static str,
-    tables_hash: [u8; 32],
+    id: String,
+    types: Vec<IdentifierType>,
+    person: PersonRules,
+    keys_per_row: u16,
+    parts: Vec<ProfilePart>,
+}
+
+/// One part of a profile: a type, or the limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProfilePart {
+    /// `limits`, or the name of a type.
+    pub name: String,
+    /// Its rules and tables, in words and rows.
+    pub text: String,
+}
+
+impl ProfilePart {
+    /// SHA-256 over the text.
+    #[must_use]
+    pub fn hash(&self) -> [u8; 32] {
+        Sha256::digest(self.text.as_bytes()).into()
+    }
+}
+
+/// How keys are made of persons and names.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PersonRules {
+    /// Data elements that each key of a person rests on at least.
+    minimum_elements: u8,
+    /// Names of the rules, checked by [`Profile::from_toml`].
+    #[serde(rename = "rules")]
+    rule_names: Vec<String>,
+    #[serde(skip)]
+    rules: Vec<Rule>,
+    /// Letters that stay of a name that was cut.
+    #[serde(default = "three")]
+    pub(super) truncated_letters: u8,
+    /// Letters that both names have together at least, for the rule that needs no birth date.
+    #[serde(default = "eighteen")]
+    pub(super) long_name_letters: u8,
+    /// Transliterations of a person at most.
+    #[serde(default = "eight")]
+    pub(super) transliterations: u8,
+    /// Codes by ear of a person at most.
+    #[serde(default = "eight")]
+    pub(super) transcriptions: u8,
+}
+
+const fn three() -> u8 {
+    3
+}
+
+const fn eight() -> u8 {
+    8
+}
+
+const fn eighteen() -> u8 {
+    18
+}
+
+const fn keys_per_row() -> u16 {
+    160
+}
+
+impl PersonRules {
+    pub(super) fn has(&self, rule: Rule) -> bool {
+        self.rules.contains(&rule)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProfileFile {
+    id: String,
+    #[serde(default = "keys_per_row")]
+    keys_per_row: u16,
+    types: Vec<String>,
+    person: Option<PersonRules>,
+    /// Hashes that parts must have in this build, in hexadecimal.
+    #[serde(default)]
+    tables: std::collections::BTreeMap<String, String>,
+}
+
+/// Why a profile is refused. Whose fault: whoever wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProfileError {
+    /// Not TOML, or not these members.
+    #[error("line {line}: {problem}")]
+    Toml {
+        /// From 1.
+        line: usize,
+        /// What the parser says.
+        problem: String,
+    },
+    /// The id is no name and version.
+    #[error("the id must be NAME/VERSION, such as unit-7/1: a-z, 0-9 and hyphens, then a number")]
+    Id,
+    /// The id is that of a built-in profile.
+    #[error("the id is that of a built-in profile, which says something else: choose another")]
+    TakenId,
+    /// An unknown type, or one that is named twice.
+    #[error("types: {0} is unknown or named twice")]
+    Type(String),
+    /// An unknown rule, or one that is named twice.
+    #[error("person.rules: {0} is unknown or named twice")]
+    Rule(String),
+    /// A rule whose keys rest on fewer elements than the profile asks for.
+    #[error(
+        "person.rules: keys of {0} rest on fewer data elements than person.minimum_elements: leave \
+         the rule out, or lower the minimum"
+    )]
+    Weak(&'static str),
+    /// Persons without rules, or numbers out of range.
+    #[error("{0}")]
+    Range(&'static str),
+    /// The table of this build is not the one that was meant.
+    #[error(
+        "tables.{0}: this build has another table; use the version that the profile was written for, \
+         or agree on a new profile"
+    )]
+    Table(String),
+}
+
+impl ProfileError {
+    /// The stable code of this error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        "profile-file"
+    }
 }
 
 impl Profile {
-    /// The built-in profile of this name (`exact` or `exact/1`), or `None`.
-    pub fn built_in(name: &str) -> Option<Self> {
-        matches!(name, "exact" | "exact/1").then(Self::exact)
+    /// Names of the built-in profiles.
+    #[must_use]
+    pub fn names() -> [&'static str; 3] {
+        BUILT_IN.map(|(name, _)| name)
     }
 
-    /// `exact/1`: the types of this module, each key by the rule `exact`.
-    pub fn exact() -> Self {
-        let text = exact_tables(
-            unicode_normalization::UNICODE_VERSION,
-            char::UNICODE_VERSION,
-        );
-        Self {
-            id: "exact/1",
-            tables_hash: Sha256::digest(text.as_bytes()).into(),
+    /// The built-in profile of this name (`exact` or `exact/1`), or `None`.
+    #[must_use]
+    pub fn built_in(name: &str) -> Option<Self> {
+        let name = name.strip_suffix("/1").unwrap_or(name);
+        let (_, text) = BUILT_IN.iter().find(|(known, _)| *known == name)?;
+        Self::parse(text).ok()
+    }
+
+    /// `exact/1`: each identifier as it stands.
+    ///
+    /// # Panics
+    /// Never: it is part of the build, and a test reads it.
+    #[must_use]
+    pub fn exact() -> &'static Self {
+        static EXACT: LazyLock<Profile> = LazyLock::new(|| {
+            Profile::built_in("exact")
+                .unwrap_or_else(|| unreachable!("exact/1 is part of the build"))
+        });
+        &EXACT
+    }
+
+    /// Reads a `.profile.toml`.
+    ///
+    /// # Errors
+    /// [`ProfileError`].
+    pub fn from_toml(text: &str) -> Result<Self, ProfileError> {
+        let profile = Self::parse(text)?;
+        match Self::built_in(&profile.id) {
+            Some(built_in) if built_in != profile => Err(ProfileError::TakenId),
+            _ => Ok(profile),
         }
     }
 
-    /// Name and version, as statements carry it: `exact/1`.
-    pub const fn id(&self) -> &'static str {
-        self.id
+    fn parse(text: &str) -> Result<Self, ProfileError> {
+        let file: ProfileFile = toml::from_str(text).map_err(|e| ProfileError::Toml {
+            line: e
+                .span()
+                .and_then(|span| text.get(..span.start))
+                .map_or(1, |before| before.matches('\n').count() + 1),
+            problem: e.message().to_owned(),
+        })?;
+        if !is_id(&file.id) {
+            return Err(ProfileError::Id);
+        }
+        let types = each_once(&file.types, ProfileError::Type)?;
+        if types.is_empty() || file.keys_per_row == 0 {
+            return Err(ProfileError::Range(
+                "a profile needs a type, and keys_per_row at least 1",
+            ));
+        }
+        let of_people =
+            |ty: &IdentifierType| matches!(ty, IdentifierType::Person | IdentifierType::Name);
+        let person = match (file.person, types.iter().any(of_people)) {
+            (Some(rules), _) => checked(rules, types.contains(&IdentifierType::Name))?,
+            (None, false) => PersonRules {
+                minimum_elements: 3,
+                rule_names: Vec::new(),
+                rules: Vec::new(),
+                truncated_letters: three(),
+                long_name_letters: eighteen(),
+                transliterations: eight(),
+                transcriptions: eight(),
+            },
+            (None, true) => {
+                return Err(ProfileError::Range(
+                    "the types person and name need a table [person] with their rules",
+                ));
+            }
+        };
+        let mut profile = Self {
+            id: file.id,
+            types,
+            person,
+            keys_per_row: file.keys_per_row,
+            parts: Vec::new(),
+        };
+        profile.parts = profile.hashed_parts();
+        for (name, hash) in &file.tables {
+            let part = profile.parts.iter().find(|part| part.name == *name);
+            if part.is_none_or(|part| hex::encode(part.hash()) != *hash) {
+                return Err(ProfileError::Table(name.clone()));
+            }
+        }
+        Ok(profile)
     }
 
-    /// SHA-256 over the fixed text of the profile's types, rules and Unicode versions.
-    ///
-    /// It changes with the Unicode version of the build, too: a letter that gains an upper case in
-    /// a later version would be matched differently by the two sides.
-    pub const fn tables_hash(&self) -> [u8; 32] {
-        self.tables_hash
+    /// Name and version, as statements carry it: `exact/1`.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// SHA-256 over id and parts, see [`tables_hash`].
+    #[must_use]
+    pub fn tables_hash(&self) -> [u8; 32] {
+        let parts = self.parts.iter();
+        tables_hash(
+            &self.id,
+            parts.map(|part| (part.name.as_str(), part.hash())),
+        )
+    }
+
+    /// What the hash is made of, ascending by name.
+    #[must_use]
+    pub fn parts(&self) -> &[ProfilePart] {
+        &self.parts
     }
 
     /// The types this profile knows.
-    pub const fn types(&self) -> &'static [IdentifierType] {
-        &IdentifierType::ALL
+    #[must_use]
+    pub fn types(&self) -> &[IdentifierType] {
+        &self.types
     }
 
-    /// The rules by which this profile makes keys.
-    pub const fn rules(&self) -> &'static [Rule] {
-        &[Rule::Exact]
+    /// The rules by which this profile makes keys of a type, in the order in which it makes them.
+    #[must_use]
+    pub fn rules(&self, ty: IdentifierType) -> Vec<Rule> {
+        match ty {
+            IdentifierType::Person => self.person.rules.clone(),
+            IdentifierType::Name => {
+                let rules = self.person.rules.iter().copied();
+                rules.filter(|rule| person::is_of_names(*rule)).collect()
+            }
+            _ => vec![Rule::Exact],
+        }
     }
+
+    /// Appends the keys of one identifier to `keys`. `parts` are those of the form `form` of
+    /// [`IdentifierType::forms`], in order; optional ones at the end may be missing or empty.
+    ///
+    /// # Errors
+    /// [`Reject`], which says what is wrong and holds no part of the value.
+    pub fn keys(
+        &self,
+        ty: IdentifierType,
+        form: usize,
+        parts: &[&str],
+        keys: &mut Vec<Key>,
+    ) -> Result<Made, Reject> {
+        if !self.types.contains(&ty) {
+            return Err(Reject::TypeNotInProfile);
+        }
+        let person = match (ty, form) {
+            (IdentifierType::Person, 0) => Person::read(parts)?,
+            (IdentifierType::Name, 0) => Person::read_name(parts)?,
+            _ => {
+                return Ok(match normalise(ty, parts)? {
+                    None => Made::Nothing,
+                    Some(normalised) => {
+                        keys.push(Key {
+                            rule: Rule::Exact,
+                            normalised,
+                        });
+                        Made::All
+                    }
+                });
+            }
+        };
+        if person.elements() == 0 {
+            return Ok(Made::Nothing);
+        }
+        let before = keys.len();
+        let cut = person.keys(&self.person, self.keys_per_row.into(), keys);
+        match keys.len() - before {
+            0 => Err(Reject::TooFewElements),
+            _ if cut => Ok(Made::Cut),
+            _ => Ok(Made::All),
+        }
+    }
+
+    /// What is hashed says in words and tables what the code does: whoever changes a rule changes the
+    /// words, and both sides see which part differs.
+    fn hashed_parts(&self) -> Vec<ProfilePart> {
+        let version = |(a, b, c): (u8, u8, u8)| format!("{a}.{b}.{c}");
+        let unicode = format!(
+            "unicode: normalisation {}, case {}",
+            version(unicode_normalization::UNICODE_VERSION),
+            version(char::UNICODE_VERSION)
+        );
+        let mut parts = vec![(
+            "limits".to_owned(),
+            format!(
+                "element: version {ENCODING_VERSION}, type, issuer, value, at most {MAX_VALUE_BYTES} \
+                 bytes\nkeys of a row: {}\n",
+                self.keys_per_row
+            ),
+        )];
+        for ty in &self.types {
+            let text = match ty {
+                IdentifierType::Document => format!("{}{unicode}\n", document::rules_text()),
+                IdentifierType::Text => format!(
+                    "text: NFKC; upper case; NFKC; fold White_Space to U+0020; trim\n{unicode}\n"
+                ),
+                IdentifierType::Bytes => "bytes: as they stand\n".to_owned(),
+                IdentifierType::Person | IdentifierType::Name => {
+                    format!("{}{unicode}\n{}", self.person.text(), person::tables_text())
+                }
+            };
+            parts.push((ty.name().to_owned(), text));
+        }
+        parts.sort();
+        parts
+            .into_iter()
+            .map(|(name, text)| ProfilePart { name, text })
+            .collect()
+    }
+}
+
+/// Whether all keys of a row were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// There was nothing to match.
+    Nothing,
+    /// All.
+    All,
+    /// Families were left out that went beyond the profile's keys of a row.
+    Cut,
+}
+
+impl PersonRules {
+    fn text(&self) -> String {
+        let rules: Vec<&str> = self.rules.iter().map(|rule| rule.name()).collect();
+        format!(
+            "rules of version 1: {}\nminimum elements {}, truncated to {}, long names {}, \
+             transliterations {}, transcriptions {}\n",
+            rules.join(" "),
+            self.minimum_elements,
+            self.truncated_letters,
+            self.long_name_letters,
+            self.transliterations,
+            self.transcriptions
+        )
+    }
+}
+
+/// What statements call the tables hash of a profile: SHA-256 over the lines `tallystick profile/1`,
+/// the id, and for each part, ascending by name, its name, a space and its hash in hexadecimal; each
+/// line ends with LF.
+pub fn tables_hash<'a>(id: &str, parts: impl Iterator<Item = (&'a str, [u8; 32])>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(format!("tallystick profile/1\n{id}\n"));
+    for (name, part) in parts {
+        hash.update(format!("{name} {}\n", hex::encode(part)));
+    }
+    hash.finalize().into()
 }
 
 impl fmt::Debug for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Profile({}, {})", self.id, hex::encode(self.tables_hash))
+        write!(
+            f,
+            "Profile({}, {})",
+            self.id,
+            hex::encode(self.tables_hash())
+        )
     }
 }
 
-/// The text that is hashed. It says in words what the code does: whoever changes a rule changes
-/// the words here, and takes a new version of the profile.
-fn exact_tables(nfkc: (u8, u8, u8), case: (u8, u8, u8)) -> String {
-    let hyphens: Vec<String> = super::document::HYPHENS
+/// The one canonical form of an identifier that has no similar ones.
+fn normalise(ty: IdentifierType, parts: &[&str]) -> Result<Option<Normalised>, Reject> {
+    match (ty, parts) {
+        (IdentifierType::Document, [number, state]) => document::normalise(number, state),
+        (IdentifierType::Text, [value]) => text::normalise(value),
+        (IdentifierType::Bytes, [value]) => text::normalise_bytes(value),
+        _ => Err(Reject::Parts),
+    }
+}
+
+fn checked(mut rules: PersonRules, with_names: bool) -> Result<PersonRules, ProfileError> {
+    rules.rules = each_once(&rules.rule_names, ProfileError::Rule)?;
+    if !(1..=5).contains(&rules.minimum_elements) {
+        return Err(ProfileError::Range(
+            "person.minimum_elements must be 1 to 5",
+        ));
+    }
+    if let Some(weak) = rules
+        .rules
         .iter()
-        .map(|c| format!("U+{:04X}", *c as u32))
-        .collect();
-    let version = |(a, b, c): (u8, u8, u8)| format!("{a}.{b}.{c}");
-    format!(
-        "tallystick profile exact/1\n\
-         element: version {ENCODING_VERSION}, type, issuer, value, at most {MAX_VALUE_BYTES} bytes\n\
-         document: number, state\n\
-         document.number: NFKC; a-z to A-Z; remove White_Space, '<', {}; [A-Z0-9]{{1,30}}\n\
-         document.state: trim White_Space; NFKC; a-z to A-Z; strip trailing '<'; D is DEU; [A-Z]{{3}}\n\
-         text: NFKC; upper case; NFKC; fold White_Space to U+0020; trim\n\
-         bytes: as they stand\n\
-         rules: exact\n\
-         unicode: normalisation {}, case {}\n",
-        hyphens.join(" "),
-        version(nfkc),
-        version(case),
-    )
+        .find(|rule| rule.rests_on() < rules.minimum_elements)
+    {
+        return Err(ProfileError::Weak(weak.name()));
+    }
+    // `exact` has no similar ones to be weak about: whoever maps the type asks for it.
+    let similar = rules.rules.iter().any(|rule| *rule != Rule::Exact);
+    if with_names && similar && rules.minimum_elements > 2 {
+        return Err(ProfileError::Range(
+            "keys of the type name rest on two data elements: leave the type out, or lower \
+             person.minimum_elements to 2",
+        ));
+    }
+    let numbers = [
+        rules.truncated_letters,
+        rules.long_name_letters,
+        rules.transliterations,
+        rules.transcriptions,
+    ];
+    if rules.rules.is_empty() || numbers.contains(&0) {
+        return Err(ProfileError::Range(
+            "person.rules must name a rule, and numbers of [person] must be at least 1",
+        ));
+    }
+    // The order of a file carries nothing.
+    rules.rules.sort_unstable();
+    rules.rule_names.sort_unstable();
+    Ok(rules)
+}
+
+fn each_once<T: std::str::FromStr + PartialEq + Ord>(
+    names: &[String],
+    error: fn(String) -> ProfileError,
+) -> Result<Vec<T>, ProfileError> {
+    let mut all: Vec<T> = Vec::new();
+    for name in names {
+        match name.parse() {
+            Ok(one) if !all.contains(&one) => all.push(one),
+            _ => return Err(error(name.escape_debug().to_string())),
+        }
+    }
+    all.sort_unstable();
+    Ok(all)
+}
+
+fn is_id(id: &str) -> bool {
+    let Some((name, version)) = id.split_once('/') else {
+        return false;
+    };
+    let word = |text: &str| {
+        text.bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    let number = version.bytes().all(|b| b.is_ascii_digit()) && !version.starts_with('0');
+    (1..=48).contains(&name.len()) && word(name) && (1..=6).contains(&version.len()) && number
 }
 
 #[cfg(test)]
@@ -94,28 +504,100 @@ mod tests {
     use super::*;
 
     #[test]
-    fn built_in_names() {
-        for name in ["exact", "exact/1"] {
-            assert_eq!(Profile::built_in(name).unwrap().id(), "exact/1");
+    fn built_in_profiles_are_read() {
+        for name in Profile::names() {
+            let profile = Profile::built_in(name).unwrap();
+            assert_eq!(profile.id(), format!("{name}/1"));
+            assert_eq!(Profile::built_in(profile.id()).unwrap(), profile);
         }
-        for name in ["", "Exact", "exact/2", "eu-strict"] {
-            assert!(Profile::built_in(name).is_none());
+        for name in ["", "Exact", "exact/2", "eu", "exact/1/1"] {
+            assert!(Profile::built_in(name).is_none(), "{name}");
         }
-    }
-
-    /// Pinned at fixed Unicode versions, so that a new compiler does not fail the test but a
-    /// changed rule does. If it fails, the profile needs a new version.
-    #[test]
-    fn tables_text_is_pinned() {
-        let hash: [u8; 32] = Sha256::digest(exact_tables((16, 0, 0), (16, 0, 0))).into();
-        assert_eq!(hex::encode(hash), PINNED);
-        let other: [u8; 32] = Sha256::digest(exact_tables((16, 0, 0), (17, 0, 0))).into();
-        assert_ne!(hash, other);
         assert_eq!(
-            Profile::exact().tables_hash(),
-            Profile::exact().tables_hash()
+            Profile::exact().rules(IdentifierType::Person),
+            [Rule::Exact]
         );
     }
 
-    const PINNED: &str = "aead0a64fe1963c7f21669c4b5ff6fe48d5651575ce8967bca7dafc358373748";
+    /// What stands in a statement tells two profiles apart, and which part differs.
+    #[test]
+    fn the_hash_follows_the_rules_and_not_the_text_of_the_file() {
+        let text = BUILT_IN[1].1;
+        let strict = Profile::built_in("eu-strict").unwrap();
+        let commented = Profile::from_toml(&format!("# Ours.\n{text}")).unwrap();
+        assert_eq!(strict.tables_hash(), commented.tables_hash());
+        let changed = text
+            .replace("eu-strict/1", "ours/1")
+            .replace("\"calendar\",", "");
+        let changed = Profile::from_toml(&changed).unwrap();
+        let differ: Vec<&str> = strict
+            .parts()
+            .iter()
+            .zip(changed.parts())
+            .filter(|(a, b)| a != b)
+            .map(|(a, _)| a.name.as_str())
+            .collect();
+        assert_eq!(differ, ["person"]);
+        assert_ne!(strict.tables_hash(), changed.tables_hash());
+    }
+
+    #[test]
+    fn profiles_that_are_refused() {
+        let of = |text: &str| Profile::from_toml(text).unwrap_err();
+        let person = "[person]\nminimum_elements = 3\nrules = [\"exact\"]\n";
+        assert!(matches!(of("id = 1"), ProfileError::Toml { line: 1, .. }));
+        assert!(matches!(
+            of("id = \"a/1\"\ntypes = [\"text\"]\nrules = []"),
+            ProfileError::Toml { line: 3, .. }
+        ));
+        for id in ["a", "a/0", "a/01", "A/1", "/1", "a/", "a b/1", "a/1/2"] {
+            assert_eq!(
+                of(&format!("id = \"{id}\"\ntypes = [\"text\"]")),
+                ProfileError::Id
+            );
+        }
+        let taken = format!("id = \"exact/1\"\ntypes = [\"person\"]\n{person}");
+        assert_eq!(of(&taken), ProfileError::TakenId);
+        for types in ["[\"face\"]", "[\"text\", \"text\"]"] {
+            let text = format!("id = \"a/1\"\ntypes = {types}");
+            assert!(matches!(of(&text), ProfileError::Type(_)));
+        }
+        let rules = |rules: &str, minimum: u8| {
+            format!(
+                "id = \"a/1\"\ntypes = [\"person\"]\n[person]\nminimum_elements = {minimum}\nrules = {rules}\n"
+            )
+        };
+        assert!(matches!(
+            of(&rules("[\"fuzzy\"]", 3)),
+            ProfileError::Rule(_)
+        ));
+        assert!(matches!(of(&rules("[]", 3)), ProfileError::Range(_)));
+        assert!(matches!(
+            of(&rules("[\"exact\"]", 0)),
+            ProfileError::Range(_)
+        ));
+        assert_eq!(
+            of(&rules("[\"initial\"]", 3)),
+            ProfileError::Weak("initial")
+        );
+        assert!(Profile::from_toml(&rules("[\"initial\"]", 2)).is_ok());
+        assert!(matches!(
+            of("id = \"a/1\"\ntypes = [\"person\"]"),
+            ProfileError::Range(_)
+        ));
+        let names = rules("[\"exact\", \"one-edit\"]", 3).replace("\"person\"", "\"name\"");
+        assert!(matches!(of(&names), ProfileError::Range(_)));
+        let pinned = "id = \"a/1\"\ntypes = [\"bytes\"]\n[tables]\nbytes = \"00\"";
+        assert_eq!(of(pinned), ProfileError::Table("bytes".to_owned()));
+    }
+
+    #[test]
+    fn a_type_outside_the_profile_is_refused() {
+        let profile = Profile::from_toml("id = \"a/1\"\ntypes = [\"bytes\"]").unwrap();
+        let mut keys = Vec::new();
+        let made = profile.keys(IdentifierType::Text, 0, &["a"], &mut keys);
+        assert_eq!(made, Err(Reject::TypeNotInProfile));
+        let made = profile.keys(IdentifierType::Bytes, 0, &["a"], &mut keys);
+        assert_eq!((made, keys.len()), (Ok(Made::All), 1));
+    }
 }

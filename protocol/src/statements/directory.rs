@@ -147,6 +147,6 @@ impl Statement for Catalogue {
         {
             return Err("quota_left has one number for each key");
         }
-        Ok(())
+        self.collections.iter().try_for_each(|c| c.profile.check())
     }
 }

@@ -95,6 +95,7 @@ impl Statement for Grant {
     }
 
     fn check(&self) -> Result<(), &'static str> {
+        self.profile.check()?;
         if !(1..=65_535).contains(&self.limits.chunk_elements.get()) {
             return Err("chunk_elements must be 1 to 65,535");
         }

@@ -9,6 +9,7 @@ mod directory;
 mod dsse;
 mod fields;
 mod grant;
+mod profile;
 mod request;
 mod snapshot;
 
@@ -17,9 +18,8 @@ pub use directory::{Catalogue, CatalogueEntry, Manifest, TlsIdentity};
 pub use dsse::{Statement, digest_of, open, open_as_named, sign};
 pub use fields::{Block, Hex, Int, Line, Name};
 pub use grant::{Grant, GrantLimits, Refusal, RefusalCode, SnapshotReference, TypeKey};
-pub use request::{
-    Legal, Mode, Persons, ProfileReference, Query, Receiver, Request, SenderReference, SessionClass,
-};
+pub use profile::{ProfilePartReference, ProfileReference};
+pub use request::{Legal, Mode, Persons, Query, Receiver, Request, SenderReference, SessionClass};
 pub use snapshot::{SnapshotHeader, SnapshotPreamble};
 
 /// The protocol's name and version in every request.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Hex, Int, Line, Name, PROTOCOL, SUITE, Statement};
+use super::{Hex, Int, Line, Name, PROTOCOL, ProfileReference, SUITE, Statement};
 use crate::{frame::Kind, signing::VerifyKey};
 
 /// What the receiver learns (PROTOCOL section 4).
@@ -93,16 +93,6 @@ pub struct SenderReference {
     pub agency: Name,
     /// Its signing key, as pinned by the receiver.
     pub signing_key: Hex<32>,
-}
-
-/// The profile both sides must share: a mismatch is refused before anything runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProfileReference {
-    /// For example `exact/1`.
-    pub id: Line,
-    /// SHA-256 over its tables and rules.
-    pub tables: Hex<32>,
 }
 
 /// Why the receiver may ask. Signed claims: a verifier shows them, it cannot check them.
@@ -236,6 +226,7 @@ impl Statement for Request {
         if self.suite != SUITE {
             return Err("another suite");
         }
+        self.profile.check()?;
         if self.queries.is_empty() || self.queries.len() > 32 {
             return Err("queries must name 1 to 32 types");
         }

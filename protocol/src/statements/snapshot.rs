@@ -88,6 +88,7 @@ impl Statement for SnapshotHeader {
 
     fn check(&self) -> Result<(), &'static str> {
         let p = &self.preamble;
+        p.profile.check()?;
         if !(5..=32).contains(&p.tag_bytes.get()) {
             return Err("tag_bytes must be 5 to 32");
         }

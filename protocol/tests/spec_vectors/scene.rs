@@ -8,7 +8,7 @@ use tallystick_protocol::{
     error::Error,
     frame::Frame,
     group,
-    identifiers::{Element, IdentifierType, normalise, padding_element},
+    identifiers::{Element, IdentifierType, Profile, normalise, padding_element},
     oprf::{self, Output, SecretKey, SessionSeed},
     record,
     session::{
@@ -19,8 +19,8 @@ use tallystick_protocol::{
     snapshot::{LabelContext, LabelKey, SnapshotBuilder},
     statements::{
         Charge, GrantLimits, Hex, Int, Legal, Line, Mode, Name, PROTOCOL, Persons,
-        ProfileReference, Query, Receiver, RefusalCode, Request, SUITE, SenderReference,
-        SessionClass, SnapshotPreamble, SnapshotReference, TypeKey,
+        ProfilePartReference, ProfileReference, Query, Receiver, RefusalCode, Request, SUITE,
+        SenderReference, SessionClass, SnapshotPreamble, SnapshotReference, TypeKey,
     },
 };
 
@@ -35,15 +35,33 @@ const CHUNK: usize = 12;
 const TAG: usize = 7;
 const LABEL: usize = 32;
 
-pub const PROFILE_TEXT: &str = "tallystick profile exact/1\n\
-    element: version 1, type, issuer, value, at most 1024 bytes\n\
-    document: number, state\n\
-    document.number: NFKC; a-z to A-Z; remove White_Space, '<', U+002D U+00AD U+2010 U+2012 U+2013 U+2014 U+2212; [A-Z0-9]{1,30}\n\
-    document.state: trim White_Space; NFKC; a-z to A-Z; strip trailing '<'; D is DEU; [A-Z]{3}\n\
-    text: NFKC; upper case; NFKC; fold White_Space to U+0020; trim\n\
-    bytes: as they stand\n\
-    rules: exact\n\
-    unicode: normalisation 16.0.0, case 16.0.0\n";
+/// The rules and tables of `exact/1`, part by part, at one pair of Unicode versions, so that the
+/// vectors do not change with the compiler.
+pub fn profile_text() -> String {
+    let version = |(a, b, c): (u8, u8, u8)| format!("{a}.{b}.{c}");
+    let built = format!(
+        "normalisation {}, case {}",
+        version(unicode_normalization::UNICODE_VERSION),
+        version(char::UNICODE_VERSION)
+    );
+    let parts = Profile::exact().parts().iter();
+    let parts = parts.map(|part| format!("[{}]\n{}", part.name, part.text));
+    let text: String = parts.collect();
+    text.replace(&built, "normalisation 16.0.0, case 16.0.0")
+}
+
+/// A profile out of that text.
+pub fn profile_of(text: &str) -> ProfileReference {
+    let parts = text.strip_prefix('[').unwrap().split("\n[").map(|part| {
+        let (name, text) = part.split_once("]\n").unwrap();
+        let text = format!("{}\n", text.trim_end_matches('\n'));
+        ProfilePartReference {
+            name: name.parse().unwrap(),
+            hash: Hex(Sha256::digest(text.as_bytes()).into()),
+        }
+    });
+    ProfileReference::new(line("exact/1"), parts.collect())
+}
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()
@@ -159,10 +177,7 @@ impl World {
     }
 
     fn profile() -> ProfileReference {
-        ProfileReference {
-            id: line("exact/1"),
-            tables: Hex(Sha256::digest(PROFILE_TEXT.as_bytes()).into()),
-        }
+        profile_of(&profile_text())
     }
 
     /// The sender's snapshot, and the labels by tag.

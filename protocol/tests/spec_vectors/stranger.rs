@@ -77,7 +77,14 @@ const PARTY: T = T::Object(&[
     M("signing_key", T::Hex(32)),
     M("tls_spki", T::Hex(32)),
 ]);
-const PROFILE: T = T::Object(&[M("id", T::Line), M("tables", T::Hex(32))]);
+const PROFILE: T = T::Object(&[
+    M("id", T::Line),
+    M("tables", T::Hex(32)),
+    M(
+        "parts",
+        T::List(&T::Object(&[M("name", T::Name), M("hash", T::Hex(32))])),
+    ),
+]);
 const MODE: T = T::OneOf(&["elements", "count", "mutual"]);
 const STATUS: T = T::OneOf(&["complete", "aborted"]);
 const TYPE_KEY: T = T::Object(&[M("type", T::Name), M("public_key", T::Hex(32))]);
@@ -465,6 +472,22 @@ struct Chunks {
     answered: u64,
 }
 
+/// Section 3.2: parts ascend, and the hash is theirs.
+fn profile(value: &Value) -> bool {
+    let parts = value["parts"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut text = format!(
+        "tallystick profile/1\n{}\n",
+        value["id"].as_str().unwrap_or_default()
+    );
+    for part in parts {
+        let of = |member: &str| part[member].as_str().unwrap_or_default();
+        text += &format!("{} {}\n", of("name"), of("hash"));
+    }
+    (1..=64).contains(&parts.len())
+        && ascend(&value["parts"], "name")
+        && hex(&value["tables"]) == sha256(&[text.as_bytes()])
+}
+
 /// Section 8: verifies a record; the error is the name of the first check that fails.
 pub fn record(bytes: &[u8], trusted: &[(&str, Vec<u8>)]) -> Result<(), Check> {
     let frames = frames(bytes).ok_or("framing")?;
@@ -486,6 +509,7 @@ pub fn record(bytes: &[u8], trusted: &[(&str, Vec<u8>)]) -> Result<(), Check> {
         "request",
         (1..=32).contains(&queries.len()) && ascend(&request["queries"], "type"),
     )?;
+    demand("request", profile(&request["profile"]))?;
     for query in queries {
         let rules = query["rules"].as_array().map_or(0, Vec::len);
         demand(

@@ -248,6 +248,12 @@ pub fn of_record(scene: &Scene) -> Vec<Twin> {
         ),
         request.says("a line end behind the payload", "}", "}\n", "request"),
         request.says(
+            "a profile whose hash is not that of its parts",
+            "\"id\":\"exact/1\"",
+            "\"id\":\"exact/2\"",
+            "request",
+        ),
+        request.says(
             "an unknown member",
             "{\"protocol\":",
             "{\"x\":1,\"protocol\":",

@@ -62,9 +62,9 @@ pub(super) struct TableArgs {
     /// Columns that a match hands over
     #[arg(long, value_name = "COLUMN[,COLUMN]", value_delimiter = ',')]
     pub(super) label: Vec<String>,
-    /// How identifiers are compared
-    #[arg(long, value_parser = ["exact"], default_value = "exact")]
-    profile: String,
+    /// Rules that turn values into elements: exact, eu-strict, eu-wide, or a .profile.toml [default: as before, else exact]
+    #[arg(long, value_name = "NAME")]
+    pub(super) profile: Option<String>,
     /// A peer that may ask; repeatable [default: as before, else all peers]
     #[arg(long, value_name = "PEER")]
     pub(super) allow: Vec<Name>,
@@ -127,6 +127,10 @@ fn publish(context: &Context, args: &PublishArgs) -> Outcome<()> {
                 keys: args.table.key.clone(),
                 mapping: args.table.mapping.clone(),
                 label: args.table.label.clone(),
+                profile: args.table.profile.clone().or_else(|| {
+                    let before = before.as_ref();
+                    before.and_then(|(_, meta)| meta.source.profile.clone())
+                }),
                 format: args.table.format.stated(),
             },
             rejects: args.table.rejects(),

@@ -97,6 +97,7 @@ fn source(last: &TableSource, args: &RotateArgs) -> TableSource {
         return TableSource {
             input,
             label: label.clone(),
+            profile: table.profile.clone().or_else(|| last.profile.clone()),
             format: table.format.stated().or(last.format),
             ..last.clone()
         };
@@ -106,6 +107,7 @@ fn source(last: &TableSource, args: &RotateArgs) -> TableSource {
         keys: table.key.clone(),
         mapping: table.mapping.clone(),
         label: table.label.clone(),
+        profile: table.profile.clone().or_else(|| last.profile.clone()),
         format: table.format.stated(),
     }
 }
@@ -129,6 +131,7 @@ mod tests {
             keys: vec!["text=a".to_owned()],
             mapping: None,
             label: vec!["b".to_owned()],
+            profile: Some("eu-wide".to_owned()),
             format: serde_json::from_str("{\"delimiter\":\";\"}").unwrap(),
         };
         let line = [&["x", "c"], flags].concat();
@@ -142,6 +145,7 @@ mod tests {
             keys: keys.iter().map(ToString::to_string).collect(),
             mapping: None,
             label: label.iter().map(ToString::to_string).collect(),
+            profile: Some("eu-wide".to_owned()),
             format: match keys {
                 ["text=a"] => serde_json::from_str("{\"delimiter\":\";\"}").unwrap(),
                 _ => tallystick_tables::TableFormat::default(),
@@ -149,6 +153,8 @@ mod tests {
         };
         let tabs = with(&["--delimiter", "tab"]);
         assert_eq!(tabs.format.delimiter, "tab".parse().ok());
+        let exact = with(&["--profile", "exact"]);
+        assert_eq!(exact.profile.as_deref(), Some("exact"));
         assert_eq!(with(&[]), of("old.csv", &["text=a"], &["b"]));
         assert_eq!(
             with(&["--input", "new.csv"]),

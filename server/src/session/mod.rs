@@ -372,7 +372,7 @@ async fn turn_away(
     link: &mut Link,
     now: i64,
 ) -> Result<(), End> {
-    let (_, refusal) = signed_refusal(node, asked, code, now)?;
+    let (_, refusal) = signed_refusal(node, asked, code, now).await?;
     link.send(refusal).await
 }
 
@@ -389,7 +389,7 @@ async fn refuse(
     let peer = asked.request().receiver.agency.to_string();
     let collection = asked.request().collection.to_string();
     let expires_ms = i64::try_from(asked.request().expires_ms.get()).unwrap_or(i64::MAX);
-    let (request, refusal) = signed_refusal(node, asked, code, now)?;
+    let (request, refusal) = signed_refusal(node, asked, code, now).await?;
     // One that has expired is refused by that again and again, and recorded never: else whoever
     // keeps old requests could fill the disk with them.
     if expires_ms > now {
@@ -415,7 +415,7 @@ async fn refuse(
     link.send(refusal).await
 }
 
-fn signed_refusal(
+async fn signed_refusal(
     node: &Node,
     asked: Asked,
     code: RefusalCode,
@@ -427,7 +427,12 @@ fn signed_refusal(
         peer = %request.receiver.agency, session = %request.session,
         collection = %request.collection, code = code.name(), "refused"
     );
-    let detail = policy::detail(code).parse().ok();
+    let detail = match code {
+        RefusalCode::ProfileMismatch => policy::profile_difference(node, request).await,
+        _ => None,
+    };
+    let detail = detail.as_deref().unwrap_or_else(|| policy::detail(code));
+    let detail = detail.parse().ok();
     Ok(asked.refuse(code, detail, int(now)?.get(), &node.key)?)
 }
 

@@ -27,6 +27,7 @@ fn folded(ty: IdentifierType, parts: &[&str]) -> Result<Option<(String, String)>
             )
         }
         IdentifierType::Bytes => (String::new(), parts[0].to_owned()),
+        other => panic!("{other} has no plain folding"),
     };
     match value.len() {
         0 => Ok(None),
@@ -34,6 +35,13 @@ fn folded(ty: IdentifierType, parts: &[&str]) -> Result<Option<(String, String)>
         _ => Err(()),
     }
 }
+
+/// The types of one canonical form, which a few lines can say again.
+const PLAIN: [IdentifierType; 3] = [
+    IdentifierType::Document,
+    IdentifierType::Text,
+    IdentifierType::Bytes,
+];
 
 const REMOVED: [char; 8] = [
     '<', '\u{2d}', '\u{ad}', '\u{2010}', '\u{2012}', '\u{2013}', '\u{2014}', '\u{2212}',
@@ -106,11 +114,11 @@ fn one(ty: IdentifierType, parts: &[&str]) -> Option<Normalised> {
 
 pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
-    let types = [input.below(3), input.below(3)].map(|i| IdentifierType::ALL[i]);
+    let types = [input.below(3), input.below(3)].map(|i| PLAIN[i]);
     let text = String::from_utf8_lossy(input.rest());
     let parts: Vec<&str> = text.split('\u{1f}').chain([""; 4]).take(4).collect();
     let keys = [(types[0], &parts[..2]), (types[1], &parts[2..])]
-        .map(|(ty, parts)| (ty, &parts[..ty.parts().len()]));
+        .map(|(ty, parts)| (ty, &parts[..ty.forms()[0].len()]));
     let [first, second] = keys.map(|(ty, parts)| one(ty, parts));
     if let (Some(first), Some(second)) = (first, second) {
         let [a, b] = keys.map(|(ty, parts)| (ty, folded(ty, parts)));

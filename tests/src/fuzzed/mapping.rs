@@ -7,8 +7,8 @@ use tallystick_tables::{KeySpec, Mapping, Part};
 use super::input::Input;
 
 fn check(key: &KeySpec) {
-    assert_eq!(key.parts().len(), key.ty().parts().len());
-    for part in key.parts() {
+    assert_eq!(key.parts().len(), key.ty().forms()[key.form()].len());
+    for part in key.parts().iter().flatten() {
         let (Part::Column(text) | Part::Constant(text)) = part;
         assert!(
             !text.is_empty() && text.trim() == text,

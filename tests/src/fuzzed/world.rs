@@ -20,9 +20,9 @@ use tallystick_protocol::{
     signing::SigningKey,
     snapshot::{LabelContext, LabelKey, SnapshotBuilder, tag_bytes},
     statements::{
-        Charge, GrantLimits, Hex, Int, Legal, Line, Mode, Name, PROTOCOL, ProfileReference, Query,
-        Receiver, Request, SUITE, SenderReference, SessionClass, SnapshotPreamble,
-        SnapshotReference, Statement, TypeKey,
+        Charge, GrantLimits, Hex, Int, Legal, Line, Mode, Name, PROTOCOL, ProfilePartReference,
+        ProfileReference, Query, Receiver, Request, SUITE, SenderReference, SessionClass,
+        SnapshotPreamble, SnapshotReference, Statement, TypeKey,
     },
 };
 
@@ -367,10 +367,13 @@ pub(super) fn seed() -> SessionSeed {
 }
 
 fn profile() -> ProfileReference {
-    ProfileReference {
-        id: line("exact/1"),
-        tables: Hex([0x33; 32]),
-    }
+    ProfileReference::new(
+        line("exact/1"),
+        vec![ProfilePartReference {
+            name: name("document"),
+            hash: Hex([0x33; 32]),
+        }],
+    )
 }
 
 fn type_keys(keys: &BTreeMap<Name, SecretKey>) -> Vec<TypeKey> {

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     error::Error,
     signing::SigningKey,
-    statements::{Grant, Line, Mode, Refusal, RefusalCode, sign},
+    statements::{Grant, Line, Mode, ProfileReference, Refusal, RefusalCode, sign},
 };
 
 /// Signs a grant after `change`, and gives what the receiver says to it.
@@ -69,7 +69,10 @@ fn a_grant_that_differs_from_the_request_is_refused() {
     );
     assert_eq!(changed_grant(|g| g.mode = Mode::Count), mismatch("mode"));
     assert_eq!(
-        changed_grant(|g| g.profile.tables = Hex([9; 32])),
+        changed_grant(|g| {
+            let parts = std::mem::take(&mut g.profile.parts);
+            g.profile = ProfileReference::new(line("exact/2"), parts);
+        }),
         mismatch("profile")
     );
     assert_eq!(changed_grant(|g| drop(g.keys.pop())), mismatch("keys"));

@@ -1,0 +1,429 @@
+//! Persons and names: the keys under which similar ones meet.
+//!
+//! A key is the element `person ‖ rule ‖ fields`, the fields parted by U+001F, which no field can
+//! hold. The rule stands where other types have their issuer, so keys of two rules never meet; the
+//! rule `exact` stands as the empty issuer.
+//!
+//! | Rule | Fields of its keys |
+//! |---|---|
+//! | `exact` | given names, surname, birth date, as written but for case, width and punctuation |
+//! | `transliteration` | the same in each form of ICAO Doc 9303-3 |
+//! | `name-order` | all words ascending; birth date |
+//! | `swapped-letters` | all letters ascending; birth date |
+//! | `one-edit` | one name with at most one letter left out, the other name, birth date |
+//! | `truncated`, `initial` | first letters of one name, the other name, birth date |
+//! | `date-swapped` | all words ascending; birth date with the smaller of day and month first |
+//! | `date-one-edit` | all words ascending; birth date with one digit hidden |
+//! | `calendar` | all words ascending; each Gregorian day that the date may mean |
+//! | `transcription` | both names by ear, ascending; birth date |
+//! | `three-elements` | three of names, birth date, place of birth, nationality, not only the first two |
+//! | `renamed-place` | the same three with the place under the name it bears today |
+//! | `two-of-three` | one name and the birth date; or all words, where they are long |
+//! | `year-of-birth` | all words ascending; year |
+//!
+//! All but `exact` are made of names in the letters A to Z. In `one-edit`, `truncated`, `initial` and
+//! `two-of-three` the fields do not say which name was the given one, so inverted fields meet as well.
+
+mod date;
+mod name;
+mod phonetic;
+mod place;
+
+use zeroize::Zeroizing;
+
+use self::{
+    date::{BirthDate, DateOrder},
+    name::{Name, deletions, prefix, sorted_letters, sorted_words},
+};
+use super::{
+    Element, IdentifierType, Key, Normalised, Reject, Rule, document, profile::PersonRules,
+};
+
+/// Parts the fields of a key. No field can hold it: names are letters, dates digits.
+pub const FIELD_SEPARATOR: char = '\u{1f}';
+
+/// What a record says of a person. Secret.
+pub(super) struct Person {
+    ty: IdentifierType,
+    given: Option<Name>,
+    surname: Option<Name>,
+    date: Option<BirthDate>,
+    place: Option<Name>,
+    nationality: Option<Zeroizing<String>>,
+}
+
+impl Person {
+    /// Reads the parts of a key: given names, surname, birth date; place of birth, nationality, order
+    /// of dates.
+    pub(super) fn read(parts: &[&str]) -> Result<Self, Reject> {
+        let part = |i: usize| parts.get(i).copied().unwrap_or_default();
+        Ok(Self {
+            ty: IdentifierType::Person,
+            given: Name::read(part(0))?,
+            surname: Name::read(part(1))?,
+            date: BirthDate::parse(part(2), DateOrder::parse(part(5))?)?,
+            place: Name::read(part(3))?,
+            nationality: match part(4).trim() {
+                "" => None,
+                state => Some(document::state(state)?),
+            },
+        })
+    }
+
+    /// Reads given names and surname: a person of the type `name`, who has nothing else.
+    pub(super) fn read_name(parts: &[&str]) -> Result<Self, Reject> {
+        let part = |i: usize| parts.get(i).copied().unwrap_or_default();
+        Ok(Self {
+            ty: IdentifierType::Name,
+            given: Name::read(part(0))?,
+            surname: Name::read(part(1))?,
+            date: None,
+            place: None,
+            nationality: None,
+        })
+    }
+
+    /// Names and birth date of a machine-readable zone, the date as `YYMMDD`.
+    pub(super) fn of_zone(
+        given: &str,
+        surname: &str,
+        birth_date: &str,
+        nationality: &str,
+    ) -> Result<Self, Reject> {
+        Ok(Self {
+            ty: IdentifierType::Person,
+            given: Name::read(given)?,
+            surname: Name::read(surname)?,
+            date: BirthDate::from_mrz(birth_date)?,
+            place: None,
+            nationality: Some(document::state(nationality)?),
+        })
+    }
+
+    /// How many data elements are there.
+    pub(super) fn elements(&self) -> u8 {
+        let there = [
+            self.given.is_some(),
+            self.surname.is_some(),
+            self.date.is_some(),
+            self.place.is_some(),
+            self.nationality.is_some(),
+        ];
+        there.into_iter().map(u8::from).sum()
+    }
+
+    /// Appends the keys that `rules` make of this person, each once. The families come in the order
+    /// of [`Rule::ALL`]; one that would go beyond `budget` keys is left out whole. True if one was.
+    pub(super) fn keys(&self, rules: &PersonRules, budget: usize, keys: &mut Vec<Key>) -> bool {
+        let mut family = Family {
+            ty: self.ty,
+            rule: Rule::Exact,
+            from: keys.len(),
+            keys,
+        };
+        let start = family.from;
+        let mut cut = false;
+        let names_only = self.ty == IdentifierType::Name;
+        let asked = |rule: &Rule| rules.has(*rule) && (!names_only || is_of_names(*rule));
+        for rule in Rule::ALL.into_iter().filter(asked) {
+            family.begin(rule);
+            self.family(rule, rules, &mut family);
+            if family.keys.len() - start > budget {
+                family.keys.truncate(family.from);
+                cut = true;
+            }
+        }
+        cut
+    }
+
+    fn family(&self, rule: Rule, rules: &PersonRules, out: &mut Family<'_>) {
+        match rule {
+            Rule::ThreeElements => return self.three_elements(out),
+            Rule::RenamedPlace => return self.renamed_place(out),
+            Rule::TwoOfThree => return self.two_of_three(rules, out),
+            _ => {}
+        }
+        let (Some(given), Some(surname)) = (&self.given, &self.surname) else {
+            return;
+        };
+        match (self.ty, &self.date) {
+            (IdentifierType::Name, _) => of_names(rule, rules, (given, surname), "", out),
+            (_, Some(date)) => {
+                of_names(rule, rules, (given, surname), date.as_str(), out);
+                of_dates(rule, (given, surname), date, out);
+            }
+            (_, None) => {}
+        }
+    }
+
+    /// The further elements, each marked with what it is: a town may be called like a name.
+    fn further<'a>(&'a self, place: Option<&'a str>) -> Vec<(&'static str, &'a str)> {
+        let nationality = self.nationality.as_deref().map(String::as_str);
+        let place = place.map(|place| ("PLACE", place));
+        place
+            .into_iter()
+            .chain(nationality.map(|state| ("NATIONALITY", state)))
+            .collect()
+    }
+
+    /// Each two of given names, surname and birth date: they make three elements with a further one.
+    fn pairs(&self) -> Vec<Zeroizing<String>> {
+        let name = |name: &Option<Name>| name.as_ref().map(Name::joined);
+        let (given, surname) = (name(&self.given), name(&self.surname));
+        let date = self.date.as_ref().filter(|date| date.is_whole());
+        let with_date = |name: &Option<Zeroizing<String>>| {
+            let (name, date) = (name.as_ref()?, date?);
+            Some(joined(&[name, date.as_str()]))
+        };
+        let both = match (&self.given, &self.surname) {
+            (Some(given), Some(surname)) => Some(joined(&[
+                &sorted_words(&[given.latin(), surname.latin()]),
+                "",
+            ])),
+            _ => None,
+        };
+        [with_date(&given), with_date(&surname), both]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    fn three_elements(&self, out: &mut Family<'_>) {
+        let place = self.place.as_ref().map(Name::latin);
+        let further = self.further(place);
+        for pair in self.pairs() {
+            for (what, value) in &further {
+                out.push(&[what, value, &pair]);
+            }
+        }
+        // A name and two further elements.
+        if let [(_, place), (_, nationality)] = further[..] {
+            for name in [&self.given, &self.surname].into_iter().flatten() {
+                out.push(&["PLACE AND NATIONALITY", place, nationality, &name.joined()]);
+            }
+        }
+    }
+
+    fn renamed_place(&self, out: &mut Family<'_>) {
+        let Some(place) = &self.place else { return };
+        for pair in self.pairs() {
+            out.push(&[place::current(place.latin()), &pair]);
+        }
+    }
+
+    fn two_of_three(&self, rules: &PersonRules, out: &mut Family<'_>) {
+        if let Some(date) = self.date.as_ref().filter(|date| date.is_whole()) {
+            for name in [&self.given, &self.surname].into_iter().flatten() {
+                out.push(&[&name.joined(), date.as_str()]);
+            }
+        }
+        if let (Some(given), Some(surname)) = (&self.given, &self.surname) {
+            let words = sorted_words(&[given.latin(), surname.latin()]);
+            let letters = words.chars().filter(|c| *c != ' ').count();
+            if letters >= usize::from(rules.long_name_letters) {
+                out.push(&[&words, ""]);
+            }
+        }
+    }
+}
+
+/// Whether a rule makes keys of names alone.
+pub(super) fn is_of_names(rule: Rule) -> bool {
+    matches!(
+        rule,
+        Rule::Exact
+            | Rule::Transliteration
+            | Rule::NameOrder
+            | Rule::SwappedLetters
+            | Rule::OneEdit
+            | Rule::Truncated
+            | Rule::Initial
+            | Rule::Transcription
+    )
+}
+
+/// The rules about names: their keys end with the birth date, where the type has one.
+fn of_names(
+    rule: Rule,
+    rules: &PersonRules,
+    (given, surname): (&Name, &Name),
+    day: &str,
+    out: &mut Family<'_>,
+) {
+    let names = [given.latin(), surname.latin()];
+    match rule {
+        Rule::Exact => out.push(&[given.folded(), surname.folded(), day]),
+        Rule::Transliteration => {
+            transliterations(given, surname, rules.transliterations, |given, surname| {
+                out.push(&[given, surname, day]);
+            });
+        }
+        Rule::NameOrder => out.push(&[&sorted_words(&names), day]),
+        Rule::SwappedLetters => out.push(&[&sorted_letters(&names), day]),
+        Rule::OneEdit => {
+            let (given, surname) = (given.joined(), surname.joined());
+            for (edited, other) in [(&given, &surname), (&surname, &given)] {
+                for form in deletions(edited) {
+                    out.push(&[&form, other, day]);
+                }
+            }
+        }
+        Rule::Truncated => prefixes(given, surname, rules.truncated_letters.into(), day, out),
+        Rule::Initial => prefixes(given, surname, 1, day, out),
+        Rule::Transcription => {
+            let given = phonetic::codes(&given.joined());
+            let surname = phonetic::codes(&surname.joined());
+            let pairs = given
+                .iter()
+                .flat_map(|g| surname.iter().map(move |s| (g.min(s), g.max(s))));
+            for (a, b) in pairs.take(rules.transcriptions.into()) {
+                out.push(&[a, b, day]);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The rules about birth dates: their names are all words, ascending.
+fn of_dates(rule: Rule, (given, surname): (&Name, &Name), date: &BirthDate, out: &mut Family<'_>) {
+    let words = sorted_words(&[given.latin(), surname.latin()]);
+    match rule {
+        Rule::YearOfBirth => out.push(&[&words, date.year()]),
+        Rule::DateSwapped if date.is_whole() => out.push(&[&words, date.unordered().as_str()]),
+        Rule::DateOneEdit if date.is_whole() => {
+            for hidden in date.wildcards() {
+                out.push(&[&words, hidden.as_str()]);
+            }
+        }
+        Rule::Calendar if date.is_whole() => {
+            for day in date.in_calendars() {
+                out.push(&[&words, day.as_str()]);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The first `n` letters of one name with the whole of the other. A name that is not longer stands
+/// whole: it may be the one that was cut.
+fn prefixes(given: &Name, surname: &Name, n: usize, day: &str, out: &mut Family<'_>) {
+    let (given, surname) = (given.joined(), surname.joined());
+    out.push(&[prefix(&given, n), &surname, day]);
+    out.push(&[prefix(&surname, n), &given, day]);
+}
+
+/// Each way to transliterate both names, at most `most`: a character takes one form throughout, as one
+/// hand writes it.
+fn transliterations(given: &Name, surname: &Name, most: u8, mut each: impl FnMut(&str, &str)) {
+    let mut choices: Vec<(char, usize)> = given.choices().chain(surname.choices()).collect();
+    choices.sort_unstable();
+    choices.dedup();
+    let ways: usize = choices
+        .iter()
+        .fold(1, |n, (_, forms)| n.saturating_mul(*forms));
+    for way in 0..ways.min(most.into()) {
+        let choose = |c: char| {
+            let mut rest = way;
+            for (letter, forms) in &choices {
+                if *letter == c {
+                    return rest % forms;
+                }
+                rest /= forms;
+            }
+            0
+        };
+        each(
+            &given.transliterated(choose),
+            &surname.transliterated(choose),
+        );
+    }
+}
+
+fn joined(fields: &[&str]) -> Zeroizing<String> {
+    let room = fields.iter().map(|field| field.len() + 1).sum();
+    let mut out = Zeroizing::new(String::with_capacity(room));
+    for (i, field) in fields.iter().enumerate() {
+        if i > 0 {
+            out.push(FIELD_SEPARATOR);
+        }
+        out.push_str(field);
+    }
+    out
+}
+
+/// Where the keys of one rule are gathered, each once.
+struct Family<'a> {
+    ty: IdentifierType,
+    rule: Rule,
+    /// Where it begins.
+    from: usize,
+    keys: &'a mut Vec<Key>,
+}
+
+impl Family<'_> {
+    fn begin(&mut self, rule: Rule) {
+        self.rule = rule;
+        self.from = self.keys.len();
+    }
+
+    fn push(&mut self, fields: &[&str]) {
+        let value = joined(fields);
+        let issuer = match self.rule {
+            Rule::Exact => "",
+            rule => rule.name(),
+        };
+        let element = Element::encode(self.ty.name(), issuer, value.as_bytes());
+        // Families are small: looking is faster than hashing, and leaves nothing behind.
+        let family = self.keys.get(self.from..).unwrap_or_default();
+        if family.iter().any(|key| key.normalised.element == element) {
+            return;
+        }
+        self.keys.push(Key {
+            rule: self.rule,
+            normalised: Normalised {
+                element,
+                key_text: shown(self.ty, self.rule, &value),
+            },
+        });
+    }
+}
+
+/// `person:one-edit:ANN|ERIKSSON|19740812`.
+fn shown(ty: IdentifierType, rule: Rule, value: &str) -> Zeroizing<String> {
+    let ty = ty.name();
+    let room = ty.len() + rule.name().len() + value.len() + 2;
+    let mut text = Zeroizing::new(String::with_capacity(room));
+    for part in [ty, ":", rule.name(), ":"] {
+        text.push_str(part);
+    }
+    let value = value.trim_end_matches(FIELD_SEPARATOR);
+    text.extend(
+        value
+            .chars()
+            .map(|c| if c == FIELD_SEPARATOR { '|' } else { c }),
+    );
+    text
+}
+
+/// The tables whose rows decide which keys meet, as text to be hashed.
+pub(super) fn tables_text() -> String {
+    let mut text = format!(
+        "daitch-mokotoff: rules of Apache Commons Codec as in rphonetic 4\n\
+         calendars: arithmetic Persian, tabular Islamic (civil) and the days beside, Buddhist\n\
+         two-digit years: to {:02} are 20xx\n",
+        date::LAST_YEAR_OF_2000S
+    );
+    for (old, new) in place::RENAMED {
+        text.push_str(old);
+        text.push('=');
+        text.push_str(new);
+        text.push('\n');
+    }
+    text.push_str(&super::transliteration::tables_text());
+    text
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+#[path = "tests.rs"]
+mod tests;

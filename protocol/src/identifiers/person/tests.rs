@@ -1,0 +1,967 @@
+//! Similar identities, rule by rule: pairs that must meet and pairs that must not.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use crate::identifiers::{IdentifierType, Key, Made, Profile, Reject, Rule};
+
+/// Given names, surname, birth date, and perhaps place of birth, nationality, order of dates.
+type Who<'a> = &'a [&'a str];
+
+fn keys(profile: &str, who: Who<'_>) -> Vec<Key> {
+    let profile = Profile::built_in(profile).unwrap();
+    let mut keys = Vec::new();
+    profile
+        .keys(IdentifierType::Person, 0, who, &mut keys)
+        .unwrap();
+    keys
+}
+
+/// The rules under which two records meet.
+fn met(profile: &str, a: Who<'_>, b: Who<'_>) -> BTreeSet<&'static str> {
+    let (a, b) = (keys(profile, a), keys(profile, b));
+    let mut rules = BTreeSet::new();
+    for x in &a {
+        for y in b
+            .iter()
+            .filter(|y| y.normalised.element == x.normalised.element)
+        {
+            assert_eq!(x.rule, y.rule, "keys of two rules met");
+            rules.insert(x.rule.name());
+        }
+    }
+    rules
+}
+
+/// Each pair of the first list meets by the rule, none of the second does.
+fn check(profile: &str, rule: Rule, similar: &[(Who<'_>, Who<'_>)], other: &[(Who<'_>, Who<'_>)]) {
+    assert!(
+        similar.len() >= 5 && other.len() >= 5,
+        "{rule}: five of each"
+    );
+    for (a, b) in similar {
+        let met = met(profile, a, b);
+        assert!(met.contains(rule.name()), "{a:?} {b:?}: {met:?}");
+    }
+    for (a, b) in other {
+        let met = met(profile, a, b);
+        assert!(!met.contains(rule.name()), "{a:?} {b:?}: {met:?}");
+    }
+}
+
+const STRICT: &str = "eu-strict";
+const WIDE: &str = "eu-wide";
+
+#[test]
+fn same_but_for_case_width_hyphen_comma_and_apostrophe() {
+    check(
+        STRICT,
+        Rule::Exact,
+        &[
+            (
+                &["Anna Maria", "Eriksson", "19740812"],
+                &["ANNA MARIA", "ERIKSSON", "1974-08-12"],
+            ),
+            (
+                &["Anna-Maria", "Eriksson", "19740812"],
+                &["Anna Maria", "Eriksson", "19740812"],
+            ),
+            (
+                &["Sean", "O'Connor", "19740812"],
+                &["Sean", "OConnor", "19740812"],
+            ),
+            (
+                &["Sean", "O’Connor", "19740812"],
+                &["Sean", "O'Connor", "19740812"],
+            ),
+            (
+                &["Anna, Maria", "Eriksson", "19740812"],
+                &["Anna Maria", "Eriksson", "12.08.1974"],
+            ),
+            (
+                &["Anna", "Garcia-Lopez", "19740812"],
+                &["Anna", "GARCIA<LOPEZ", "19740812"],
+            ),
+        ],
+        &[
+            (
+                &["Anna Maria", "Eriksson", "19740812"],
+                &["Anna", "Eriksson", "19740812"],
+            ),
+            (
+                &["Anna", "Eriksson", "19740812"],
+                &["Anna", "Eriksson", "19740813"],
+            ),
+            (
+                &["Anna", "Eriksson", "19740812"],
+                &["Anna", "Ericsson", "19740812"],
+            ),
+            (
+                &["Eriksson", "Anna", "19740812"],
+                &["Anna", "Eriksson", "19740812"],
+            ),
+            (
+                &["Anna", "Müller", "19740812"],
+                &["Anna", "Mueller", "19740812"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn known_transliterations() {
+    check(
+        STRICT,
+        Rule::Transliteration,
+        &[
+            (
+                &["Jürgen", "Müller", "19740812"],
+                &["Juergen", "Mueller", "19740812"],
+            ),
+            (
+                &["Jürgen", "Müller", "19740812"],
+                &["Jurgen", "Muller", "19740812"],
+            ),
+            (
+                &["Jürgen", "Müller", "19740812"],
+                &["JUXXRGEN", "MUXXLLER", "19740812"],
+            ),
+            (
+                &["Åsa", "Öberg", "19740812"],
+                &["Aasa", "Oeberg", "19740812"],
+            ),
+            (&["Åsa", "Öberg", "19740812"], &["Asa", "Oberg", "19740812"]),
+            (&["Nuño", "Peña", "19740812"], &["Nuno", "Pena", "19740812"]),
+            (
+                &["Nuño", "Peña", "19740812"],
+                &["NUNXXO", "PENXXA", "19740812"],
+            ),
+            (
+                &["José", "Garção", "19740812"],
+                &["Jose", "Garcao", "19740812"],
+            ),
+            (
+                &["Weiß", "Groß", "19740812"],
+                &["Weiss", "Gross", "19740812"],
+            ),
+        ],
+        &[
+            (
+                &["Jürgen", "Müller", "19740812"],
+                &["Jirgen", "Miller", "19740812"],
+            ),
+            // One hand writes one letter in one way.
+            (
+                &["Jürgen", "Müller", "19740812"],
+                &["Juergen", "Muller", "19740812"],
+            ),
+            (
+                &["Jürgen", "Müller", "19740812"],
+                &["Juergen", "Mueller", "19740821"],
+            ),
+            (&["Åsa", "Öberg", "19740812"], &["Esa", "Eberg", "19740812"]),
+            (
+                &["Nuño", "Peña", "19740812"],
+                &["Nunyo", "Penya", "19740812"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smyth", "19740812"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn fields_inverted_or_grouped_and_words_swapped() {
+    check(
+        STRICT,
+        Rule::NameOrder,
+        &[
+            (
+                &["Anna Maria", "Eriksson", "19740812"],
+                &["Eriksson", "Anna Maria", "19740812"],
+            ),
+            (
+                &["Anna Maria", "Eriksson", "19740812"],
+                &["Maria Anna", "Eriksson", "19740812"],
+            ),
+            (
+                &["Anna", "Maria Eriksson", "19740812"],
+                &["Anna Maria", "Eriksson", "19740812"],
+            ),
+            (
+                &["Juan", "Garcia Lopez", "19740812"],
+                &["Juan", "Lopez Garcia", "19740812"],
+            ),
+            (
+                &["Jürgen", "Müller", "19740812"],
+                &["Mueller", "Juergen", "19740812"],
+            ),
+        ],
+        &[
+            (
+                &["Anna Maria", "Eriksson", "19740812"],
+                &["Anna", "Eriksson", "19740812"],
+            ),
+            (
+                &["Anna", "Eriksson", "19740812"],
+                &["Eriksson", "Anne", "19740812"],
+            ),
+            (
+                &["Anna", "Eriksson", "19740812"],
+                &["Eriksson", "Anna", "19741208"],
+            ),
+            (
+                &["Anna", "Eriksson", "19740812"],
+                &["Anna Anna", "Eriksson", "19740812"],
+            ),
+            (
+                &["Anna", "Eriksson", "19740812"],
+                &["Annaeriksson", "Eriksson", "19740812"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn letters_swapped_and_words_joined() {
+    check(
+        STRICT,
+        Rule::SwappedLetters,
+        &[
+            (
+                &["Anna", "Eriksson", "19740812"],
+                &["Anna", "Eirksson", "19740812"],
+            ),
+            (
+                &["Anna", "Eriksson", "19740812"],
+                &["Naan", "Eriksson", "19740812"],
+            ),
+            (
+                &["Anna Maria", "Eriksson", "19740812"],
+                &["Annamaria", "Eriksson", "19740812"],
+            ),
+            (
+                &["Maria", "Smith", "19740812"],
+                &["Maira", "Simth", "19740812"],
+            ),
+            (
+                &["Karl Heinz", "Maier", "19740812"],
+                &["Karlheinz", "Miaer", "19740812"],
+            ),
+        ],
+        &[
+            (
+                &["Anna", "Eriksson", "19740812"],
+                &["Anna", "Erikson", "19740812"],
+            ),
+            (
+                &["Anna", "Eriksson", "19740812"],
+                &["Anna", "Ericsson", "19740812"],
+            ),
+            (
+                &["Anna", "Eriksson", "19740812"],
+                &["Anna", "Eirksson", "19740813"],
+            ),
+            (
+                &["Maria", "Smith", "19740812"],
+                &["Marie", "Smith", "19740812"],
+            ),
+            (
+                &["Maria", "Smith", "19740812"],
+                &["Maria", "Smithe", "19740812"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn one_letter_edited() {
+    check(
+        STRICT,
+        Rule::OneEdit,
+        &[
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smieth", "19740812"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smyth", "19740812"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smth", "19740812"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Ana", "Smith", "19740812"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Simth", "19740812"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Smith", "Hanna", "19740812"],
+            ),
+            (
+                &["Jürgen", "Müller", "19740812"],
+                &["Jürgen", "Müler", "19740812"],
+            ),
+        ],
+        &[
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Johnsson", "19740812"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smiethe", "19740812"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Ana", "Smyth", "19740812"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smyth", "19740813"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Schmidt", "19740812"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Berta", "Smith", "19740812"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn one_name_truncated() {
+    check(
+        STRICT,
+        Rule::Truncated,
+        &[
+            (
+                &["Alexander", "Smith", "19740812"],
+                &["Alex", "Smith", "19740812"],
+            ),
+            (
+                &["Alexander", "Smith", "19740812"],
+                &["Ale", "Smith", "19740812"],
+            ),
+            (
+                &["Anna", "Papandropoulous", "19740812"],
+                &["Anna", "Papandrop", "19740812"],
+            ),
+            (
+                &["Anna Maria Luisa", "Eriksson", "19740812"],
+                &["Anna Mar", "Eriksson", "19740812"],
+            ),
+            (
+                &["Smith", "Alexander", "19740812"],
+                &["Alexa", "Smith", "19740812"],
+            ),
+        ],
+        &[
+            (
+                &["Alexander", "Smith", "19740812"],
+                &["Al", "Smith", "19740812"],
+            ),
+            (
+                &["Alexander", "Smith", "19740812"],
+                &["Xander", "Smith", "19740812"],
+            ),
+            (
+                &["Alexander", "Smith", "19740812"],
+                &["Alex", "Smithe", "19740812"],
+            ),
+            (
+                &["Alexander", "Smith", "19740812"],
+                &["Alex", "Smith", "19740813"],
+            ),
+            (
+                &["Alexander", "Smithson", "19740812"],
+                &["Alex", "Smith", "19740812"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn day_and_month_swapped() {
+    check(
+        STRICT,
+        Rule::DateSwapped,
+        &[
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "19741208"],
+            ),
+            (
+                &["Anna", "Smith", "1974-08-30"],
+                &["Anna", "Smith", "1974-30-08"],
+            ),
+            (
+                &["Anna", "Smith", "01.02.1974"],
+                &["Smith", "Anna", "02.01.1974"],
+            ),
+            (
+                &["Jürgen", "Müller", "19740109"],
+                &["Juergen", "Mueller", "19740901"],
+            ),
+            (
+                &["Anna", "Smith", "19740808"],
+                &["Anna", "Smith", "19740808"],
+            ),
+        ],
+        &[
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "19751208"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "19741207"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smyth", "19741208"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "19740821"],
+            ),
+            (&["Anna", "Smith", "1974-08"], &["Anna", "Smith", "1974-08"]),
+        ],
+    );
+}
+
+#[test]
+fn one_digit_of_the_date_edited() {
+    check(
+        STRICT,
+        Rule::DateOneEdit,
+        &[
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "19740813"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "19840812"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Smith", "Anna", "19740912"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "19741812"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "18740812"],
+            ),
+        ],
+        &[
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "19740823"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "19741208"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smyth", "19740813"],
+            ),
+            (&["Anna", "Smith", "19740812"], &["Anna", "Smith", "1974"]),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "19750813"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn the_same_day_in_another_calendar() {
+    check(
+        STRICT,
+        Rule::Calendar,
+        &[
+            // Persian: 21 Mordad 1353. Islamic: 24 Rajab 1394. Buddhist: 2517.
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "13530521"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "13940723"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "25170812"],
+            ),
+            (
+                &["Anna", "Smith", "20240320"],
+                &["Smith", "Anna", "1403-01-01"],
+            ),
+            (
+                &["Anna", "Smith", "13530521"],
+                &["Anna", "Smith", "25170812"],
+            ),
+        ],
+        &[
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "13530525"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "13940712"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "25160812"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smyth", "13530521"],
+            ),
+            (&["Anna", "Smith", "1974"], &["Anna", "Smith", "2517"]),
+        ],
+    );
+}
+
+#[test]
+fn names_written_by_ear() {
+    check(
+        STRICT,
+        Rule::Transcription,
+        &[
+            (
+                &["Moshe", "Moskowitz", "19740812"],
+                &["Moshe", "Moskovitz", "19740812"],
+            ),
+            (
+                &["Katarina", "Lewinsky", "19740812"],
+                &["Katharina", "Levinski", "19740812"],
+            ),
+            (
+                &["Yusuf", "Ahmad", "19740812"],
+                &["Youssef", "Ahmed", "19740812"],
+            ),
+            (
+                &["Anna", "Szlamawicz", "19740812"],
+                &["Ana", "Shlamovitz", "19740812"],
+            ),
+            (
+                &["Sergej", "Lipshitz", "19740812"],
+                &["Lippszyc", "Sergei", "19740812"],
+            ),
+        ],
+        &[
+            (
+                &["Moshe", "Moskowitz", "19740812"],
+                &["Moshe", "Berkowitz", "19740812"],
+            ),
+            (
+                &["Moshe", "Moskowitz", "19740812"],
+                &["Moshe", "Moskovitz", "19740813"],
+            ),
+            (
+                &["Yusuf", "Ahmad", "19740812"],
+                &["Yusuf", "Hamid", "19740812"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Jones", "19740812"],
+            ),
+            (&["李", "王", "19740812"], &["李", "王", "19740812"]),
+        ],
+    );
+}
+
+#[test]
+fn three_elements_with_a_place_or_a_nationality() {
+    check(
+        STRICT,
+        Rule::ThreeElements,
+        &[
+            (
+                &["Anna", "Smith", "19740812", "Lyon"],
+                &["Berta", "Smith", "19740812", "LYON"],
+            ),
+            (
+                &["", "Smith", "19740812", "Lyon"],
+                &["Anna", "Smith", "19740812", "Lyon"],
+            ),
+            (
+                &["Anna", "Smith", "19740812", "", "FRA"],
+                &["Anna", "Jones", "19740812", "", "FRA"],
+            ),
+            (
+                &["Anna", "Smith", "", "Lyon"],
+                &["Smith", "Anna", "19740812", "Lyon"],
+            ),
+            (
+                &["", "Smith", "", "Lyon", "FRA"],
+                &["Anna", "Smith", "19740812", "Lyon", "fra"],
+            ),
+        ],
+        &[
+            (
+                &["Anna", "Smith", "19740812", "Lyon"],
+                &["Berta", "Smith", "19740812", "Paris"],
+            ),
+            (
+                &["Anna", "Smith", "19740812", "Lyon"],
+                &["Berta", "Jones", "19740812", "Lyon"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "19740812"],
+            ),
+            (
+                &["Anna", "Smith", "1974", "Lyon"],
+                &["Berta", "Smith", "1974", "Lyon"],
+            ),
+            // A town that is called like a nationality.
+            (
+                &["Anna", "Smith", "19740812", "FRA"],
+                &["Anna", "Jones", "19740812", "", "FRA"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_place_under_another_of_its_names() {
+    check(
+        STRICT,
+        Rule::RenamedPlace,
+        &[
+            (
+                &["Anna", "Smith", "19740812", "Leningrad"],
+                &["Anna", "Smith", "19740813", "Saint Petersburg"],
+            ),
+            (
+                &["Anna", "Smith", "19740812", "Leningrad"],
+                &["Anne", "Smith", "19740812", "Petrograd"],
+            ),
+            (
+                &["Anna", "Smith", "19740812", "Bombay"],
+                &["Anna", "Jones", "19740812", "Mumbai"],
+            ),
+            (
+                &["Anna", "Smith", "19740812", "Karl-Marx-Stadt"],
+                &["Smith", "Anna", "", "Chemnitz"],
+            ),
+            (
+                &["Anna", "Smith", "19740812", "Lyon"],
+                &["Berta", "Smith", "19740812", "Lyon"],
+            ),
+        ],
+        &[
+            (
+                &["Anna", "Smith", "19740812", "Leningrad"],
+                &["Anna", "Smith", "19740812", "Moscow"],
+            ),
+            (
+                &["Anna", "Smith", "19740812", "Bombay"],
+                &["Berta", "Jones", "19740812", "Mumbai"],
+            ),
+            (
+                &["Anna", "Smith", "19740812", "Danzig"],
+                &["Anna", "Smith", "19740812", "Gdynia"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "19740812", "Lyon"],
+            ),
+            (
+                &["Anna", "Smith", "1974", "Bombay"],
+                &["Anna", "Jones", "1974", "Mumbai"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn wide_two_of_three_initials_and_years() {
+    check(
+        WIDE,
+        Rule::TwoOfThree,
+        &[
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Jones", "19740812"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Berta", "Smith", "19740812"],
+            ),
+            (&["", "Smith", "19740812"], &["Anna", "Smith", "19740812"]),
+            (
+                &["Smith", "Anna", "19740812"],
+                &["Anna", "Jones", "19740812"],
+            ),
+            (
+                &["Anna Maria Luisa", "Papandropoulous", ""],
+                &["Anna Maria Luisa", "Papandropoulous", "1974"],
+            ),
+        ],
+        &[
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "19740813"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Berta", "Jones", "19740812"],
+            ),
+            (&["Anna", "Smith", "1974"], &["Anna", "Jones", "1974"]),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Ana", "Smyth", "19740812"],
+            ),
+            (&["", "Smith", "19740812"], &["Anna", "", "19740812"]),
+        ],
+    );
+    check(
+        WIDE,
+        Rule::Initial,
+        &[
+            (&["A.", "Smith", "19740812"], &["Anna", "Smith", "19740812"]),
+            (&["Anna", "S", "19740812"], &["Anna", "Smith", "19740812"]),
+            (&["A", "Smith", "19740812"], &["Smith", "Anna", "19740812"]),
+            (
+                &["A.M.", "Smith", "19740812"],
+                &["Anna Maria", "Smith", "19740812"],
+            ),
+            (&["Å.", "Smith", "19740812"], &["Aasa", "Smith", "19740812"]),
+        ],
+        &[
+            (&["B.", "Smith", "19740812"], &["Anna", "Smith", "19740812"]),
+            (&["A.", "Smith", "19740812"], &["Anna", "Smyth", "19740812"]),
+            (&["A.", "Smith", "19740812"], &["Anna", "Smith", "19740813"]),
+            (&["A.", "S.", "19740812"], &["Anna", "Smith", "19740812"]),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Berta", "Smith", "19740812"],
+            ),
+        ],
+    );
+    check(
+        WIDE,
+        Rule::YearOfBirth,
+        &[
+            (&["Anna", "Smith", "19740812"], &["Anna", "Smith", "1974"]),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "19740101"],
+            ),
+            (&["Anna", "Smith", "1974-08"], &["Smith", "Anna", "1974"]),
+            (
+                &["Jürgen", "Müller", "1974"],
+                &["Juergen", "Mueller", "19740812"],
+            ),
+            (
+                &["Anna Maria", "Smith", "1974"],
+                &["Maria", "Anna Smith", "19740812"],
+            ),
+        ],
+        &[
+            (&["Anna", "Smith", "19740812"], &["Anna", "Smith", "1975"]),
+            (&["Anna", "Smith", "1974"], &["Anna", "Smyth", "1974"]),
+            (&["Anna", "Smith", "1974"], &["Anne", "Smith", "1974"]),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Jones", "19740812"],
+            ),
+            (
+                &["Anna", "Smith", "19740812"],
+                &["Anna", "Smith", "19840812"],
+            ),
+        ],
+    );
+}
+
+/// The legal profile rests on three elements: who agrees in two of them is not found by it.
+#[test]
+fn strict_keys_rest_on_three_elements() {
+    let pairs: [(Who<'_>, Who<'_>); 4] = [
+        (
+            &["Anna", "Smith", "19740812"],
+            &["Anna", "Jones", "19740812"],
+        ),
+        (
+            &["Anna", "Smith", "19740812"],
+            &["Berta", "Smith", "19740812"],
+        ),
+        (
+            &["Anna Maria Luisa", "Papandropoulous", "19740812"],
+            &["Anna Maria Luisa", "Papandropoulous", "19310203"],
+        ),
+        (&["A.", "Smith", "19740812"], &["Anna", "Smith", "19740812"]),
+    ];
+    for (a, b) in pairs {
+        assert_eq!(met(STRICT, a, b), BTreeSet::new(), "{a:?} {b:?}");
+        assert!(!met(WIDE, a, b).is_empty(), "{a:?} {b:?}");
+    }
+}
+
+#[test]
+fn rows_that_say_too_little_are_refused_and_empty_ones_are_not() {
+    let made = |profile: &str, who: Who<'_>| {
+        let profile = Profile::built_in(profile).unwrap();
+        profile.keys(IdentifierType::Person, 0, who, &mut Vec::new())
+    };
+    assert_eq!(made(STRICT, &["", "", ""]), Ok(Made::Nothing));
+    assert_eq!(
+        made(STRICT, &["Anna", "Smith", ""]),
+        Err(Reject::TooFewElements)
+    );
+    assert_eq!(
+        made(STRICT, &["", "Smith", "19740812"]),
+        Err(Reject::TooFewElements)
+    );
+    assert_eq!(
+        made("exact", &["", "Smith", "19740812"]),
+        Err(Reject::TooFewElements)
+    );
+    assert_eq!(made(WIDE, &["", "Smith", "19740812"]), Ok(Made::All));
+    assert_eq!(
+        made(STRICT, &["Anna", "Smith", "12/08/1974"]),
+        Err(Reject::DateOrder)
+    );
+    assert_eq!(
+        made(STRICT, &["Anna", "Smith", "12/08/1974", "", "", "dmy"]),
+        Ok(Made::All)
+    );
+    assert_eq!(
+        made(STRICT, &["Anna", "Smith", "19740812", "", "FR"]),
+        Err(Reject::StateTwoLetters)
+    );
+}
+
+/// A budget cuts whole families from the end, the same on both sides, and says so.
+#[test]
+fn a_row_emits_no_more_keys_than_the_profile_allows() {
+    let long = ["A".repeat(20).replace("AA", "ABCDE"), "FGHIJ".repeat(15)];
+    let who = [long[0].as_str(), long[1].as_str(), "19740812"];
+    let text = include_str!("../profiles/eu-wide.profile.toml").replace("eu-wide/1", "ours/1");
+    let mut all = Vec::new();
+    let profile = Profile::from_toml(&text.replace("id =", "keys_per_row = 1000\nid =")).unwrap();
+    assert_eq!(
+        profile.keys(IdentifierType::Person, 0, &who, &mut all),
+        Ok(Made::All)
+    );
+    for budget in [1, 5, 12, 30, 100] {
+        let text = text.replace("id =", &format!("keys_per_row = {budget}\nid ="));
+        let profile = Profile::from_toml(&text).unwrap();
+        let mut some = Vec::new();
+        assert_eq!(
+            profile.keys(IdentifierType::Person, 0, &who, &mut some),
+            Ok(Made::Cut)
+        );
+        assert!(
+            some.len() <= budget && some[0].rule == Rule::Exact,
+            "{budget}"
+        );
+        let rules: BTreeSet<Rule> = some.iter().map(|key| key.rule).collect();
+        let of = |keys: &[Key], rule| keys.iter().filter(|key| key.rule == rule).count();
+        for rule in rules {
+            assert_eq!(of(&some, rule), of(&all, rule), "{rule} is whole");
+        }
+    }
+}
+
+#[test]
+fn names_alone_have_a_type_of_their_own() {
+    let profile = Profile::built_in(WIDE).unwrap();
+    let mut keys = Vec::new();
+    let made = profile.keys(IdentifierType::Name, 0, &["Anna", "Smith"], &mut keys);
+    assert_eq!(made, Ok(Made::All));
+    let rules: BTreeSet<Rule> = keys.iter().map(|key| key.rule).collect();
+    let named: BTreeSet<Rule> = profile.rules(IdentifierType::Name).into_iter().collect();
+    assert_eq!(rules, named);
+    let strict = Profile::built_in(STRICT).unwrap();
+    let made = strict.keys(IdentifierType::Name, 0, &["Anna", "Smith"], &mut keys);
+    assert_eq!(made, Err(Reject::TypeNotInProfile));
+}
+
+#[test]
+fn a_key_shows_its_rule_and_debug_shows_nothing() {
+    let keys = keys(STRICT, &["Ann", "Smith", "19740812"]);
+    let texts: Vec<&str> = keys
+        .iter()
+        .map(|key| key.normalised.key_text.as_str())
+        .collect();
+    assert!(texts.contains(&"person:exact:ANN|SMITH|19740812"));
+    assert!(
+        texts.contains(&"person:one-edit:AN|SMITH|19740812"),
+        "{texts:?}"
+    );
+    assert!(!format!("{keys:?}").contains("SMITH"));
+}
+
+fn edited(name: &str, at: usize, with: char, how: u8) -> String {
+    let mut letters: Vec<char> = name.chars().collect();
+    let at = at % letters.len();
+    match how % 3 {
+        0 => letters[at] = with,
+        1 => letters.insert(at, with),
+        _ if letters.len() > 1 => drop(letters.remove(at)),
+        _ => {}
+    }
+    letters.into_iter().collect()
+}
+
+proptest! {
+    /// Against the definition: any one edit of one name is found, by both of them in any order.
+    #[test]
+    fn every_single_edit_is_found(
+        given in "[A-Z]{2,9}", surname in "[A-Z]{2,9}", at in 0usize..9, with in proptest::char::range('A', 'Z'),
+        how in 0u8..3, swap in any::<bool>(),
+    ) {
+        let other = edited(&surname, at, with, how);
+        let mut b = [given.as_str(), other.as_str(), "19740812"];
+        if swap {
+            b.swap(0, 1);
+        }
+        let met = met(STRICT, &[&given, &surname, "19740812"], &b);
+        prop_assert!(met.contains("one-edit"), "{:?}", met);
+    }
+
+    /// Two edits of one name, in letters that neither has, are none.
+    #[test]
+    fn two_edits_are_not_one(given in "[A-L]{3,8}", surname in "[A-L]{4,8}", at in 0usize..4) {
+        let mut other: Vec<char> = surname.chars().collect();
+        other[at % surname.len()] = 'Y';
+        other[(at + 2) % surname.len()] = 'Z';
+        let other: String = other.into_iter().collect();
+        let met = met(STRICT, &[&given, &surname, "19740812"], &[&given, &other, "19740812"]);
+        prop_assert!(!met.contains("one-edit"), "{:?}", met);
+    }
+
+    #[test]
+    fn nothing_panics_and_canonical_names_stay(
+        given in any::<String>(), surname in any::<String>(), date in any::<String>(), place in any::<String>(),
+    ) {
+        for profile in Profile::names() {
+            let profile = Profile::built_in(profile).unwrap();
+            let mut keys = Vec::new();
+            let _ = profile.keys(IdentifierType::Person, 0, &[&given, &surname, &date, &place], &mut keys);
+            prop_assert!(keys.len() <= 160);
+        }
+    }
+}
