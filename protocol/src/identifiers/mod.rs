@@ -21,11 +21,13 @@
 
 mod document;
 mod element;
+pub mod mrz;
 mod padding;
 mod person;
 mod profile;
 mod reject;
 mod rule;
+pub mod series;
 mod text;
 pub mod transliteration;
 mod types;

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     ENCODING_VERSION, IdentifierType, Key, MAX_VALUE_BYTES, Normalised, Reject, Rule, document,
+    mrz::Mrz,
     person::{self, Person},
     text,
 };
@@ -306,21 +307,22 @@ impl Profile {
         if !self.types.contains(&ty) {
             return Err(Reject::TypeNotInProfile);
         }
-        let person = match (ty, form) {
-            (IdentifierType::Person, 0) => Person::read(parts)?,
-            (IdentifierType::Name, 0) => Person::read_name(parts)?,
-            _ => {
-                return Ok(match normalise(ty, parts)? {
-                    None => Made::Nothing,
-                    Some(normalised) => {
-                        keys.push(Key {
-                            rule: Rule::Exact,
-                            normalised,
-                        });
-                        Made::All
-                    }
-                });
+        let zone = match (form, parts) {
+            (0, _) => None,
+            (_, [zone]) if zone.trim().is_empty() => return Ok(Made::Nothing),
+            (_, [zone]) => Some(Mrz::parse(zone)?),
+            _ => return Err(Reject::Parts),
+        };
+        let person = match (ty, zone) {
+            (IdentifierType::Person, None) => Person::read(parts)?,
+            (IdentifierType::Person, Some(zone)) => Person::of_zone(&zone)?,
+            (IdentifierType::Name, None) => Person::read_name(parts)?,
+            (IdentifierType::Document, Some(zone)) => {
+                let made = document::normalise(zone.document_number(), zone.issuer())?;
+                return Ok(exactly(made, keys));
             }
+            (_, Some(_)) => return Err(Reject::Parts),
+            (_, None) => return Ok(exactly(normalise(ty, parts)?, keys)),
         };
         if person.elements() == 0 {
             return Ok(Made::Nothing);
@@ -370,6 +372,18 @@ impl Profile {
             .map(|(name, text)| ProfilePart { name, text })
             .collect()
     }
+}
+
+/// The one key of an identifier that has no similar ones.
+fn exactly(normalised: Option<Normalised>, keys: &mut Vec<Key>) -> Made {
+    let Some(normalised) = normalised else {
+        return Made::Nothing;
+    };
+    keys.push(Key {
+        rule: Rule::Exact,
+        normalised,
+    });
+    Made::All
 }
 
 /// Whether all keys of a row were made.

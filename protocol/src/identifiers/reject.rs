@@ -34,6 +34,24 @@ pub enum Reject {
          Germany)"
     )]
     StateForm,
+    /// A machine-readable zone of another length or number of lines than any of ICAO Doc 9303.
+    #[error(
+        "the text is no machine-readable zone: it needs 3 lines of 30, 2 of 36 or 2 of 44 characters; \
+         map the column that holds the whole zone"
+    )]
+    MrzShape,
+    /// A character that no zone has.
+    #[error(
+        "the machine-readable zone has a character other than A-Z, 0-9 and '<'; correct it, or read \
+         the document again"
+    )]
+    MrzCharacter,
+    /// A check digit, or the composite, does not hold.
+    #[error(
+        "a check digit of the machine-readable zone does not hold; read the document again, and see \
+         which with `tally document check`"
+    )]
+    MrzCheckDigit,
     /// A name holds something else than letters and what stands between them.
     #[error(
         "a name has a digit, a symbol or a character that is not shown; correct it, or map the right \
@@ -79,6 +97,9 @@ impl Reject {
             Self::StateMissing => "document-state-missing",
             Self::StateTwoLetters => "document-state-two-letters",
             Self::StateForm => "document-state-form",
+            Self::MrzShape => "mrz-shape",
+            Self::MrzCharacter => "mrz-character",
+            Self::MrzCheckDigit => "mrz-check-digit",
             Self::NameCharacter => "name-character",
             Self::NameLength => "name-length",
             Self::DateForm => "birth-date-form",
@@ -103,6 +124,9 @@ mod tests {
             Reject::StateMissing,
             Reject::StateTwoLetters,
             Reject::StateForm,
+            Reject::MrzShape,
+            Reject::MrzCharacter,
+            Reject::MrzCheckDigit,
             Reject::NameCharacter,
             Reject::NameLength,
             Reject::DateForm,

@@ -83,20 +83,19 @@ impl Person {
         })
     }
 
-    /// Names and birth date of a machine-readable zone, the date as `YYMMDD`.
-    pub(super) fn of_zone(
-        given: &str,
-        surname: &str,
-        birth_date: &str,
-        nationality: &str,
-    ) -> Result<Self, Reject> {
+    /// Names, birth date and nationality of a machine-readable zone.
+    pub(super) fn of_zone(zone: &Mrz) -> Result<Self, Reject> {
+        let nationality = match zone.nationality().trim_matches('<') {
+            "" => None,
+            state => Some(document::state(state)?),
+        };
         Ok(Self {
             ty: IdentifierType::Person,
-            given: Name::read(given)?,
-            surname: Name::read(surname)?,
-            date: BirthDate::from_mrz(birth_date)?,
+            given: Name::read(zone.given_names())?,
+            surname: Name::read(zone.surname())?,
+            date: BirthDate::from_mrz(zone.birth_date())?,
             place: None,
-            nationality: Some(document::state(nationality)?),
+            nationality,
         })
     }
 

@@ -965,3 +965,28 @@ proptest! {
         }
     }
 }
+
+/// The specimen of ICAO Doc 9303-4, as a zone and typed from the page.
+#[test]
+fn a_zone_and_a_typed_row_meet() {
+    let zone = "P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<\nL898902C36UTO7408122F1204159ZE184226B<<<<<10";
+    let typed = ["Anna Maria", "Eriksson", "12.08.1974", "", "UTO"];
+    for profile in Profile::names() {
+        let profile = Profile::built_in(profile).unwrap();
+        let of = |form, parts: &[&str], ty| {
+            let mut keys = Vec::new();
+            profile.keys(ty, form, parts, &mut keys).unwrap();
+            keys.into_iter().map(|key| key.normalised.element).collect::<Vec<_>>()
+        };
+        let zoned = of(1, &[zone], IdentifierType::Person);
+        assert!(zoned == of(0, &typed, IdentifierType::Person), "{profile:?}");
+        let zoned = of(1, &[zone], IdentifierType::Document);
+        assert!(zoned == of(0, &["L898902C3", "UTO"], IdentifierType::Document));
+    }
+    let made = |zone: &str| {
+        Profile::exact().keys(IdentifierType::Person, 1, &[zone], &mut Vec::new())
+    };
+    assert_eq!(made(" "), Ok(Made::Nothing));
+    assert_eq!(made("L898902C3"), Err(Reject::MrzShape));
+    assert_eq!(made(&zone.replace("L898902C36", "L898902C37")), Err(Reject::MrzCheckDigit));
+}
