@@ -5,6 +5,7 @@
 //! those of [`tallystick_agency::exit`].
 
 mod audit;
+mod document;
 mod matching;
 mod offers;
 mod tables;
@@ -48,6 +49,9 @@ enum Command {
     /// Check session records, offline
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Check documents for what cannot be true; write series of stolen blanks
+    #[command(subcommand)]
+    Document(document::DocumentCommand),
     /// Make synthetic tables with a known overlap
     Datagen(DatagenArgs),
     /// Print a completion script for a shell
@@ -97,6 +101,7 @@ fn dispatch(cli: &Cli) -> Outcome<Exit> {
         Command::Match(args) => matching::run(context, args),
         Command::Collections(args) => offers::run(context, args),
         Command::Audit(command) => audit::run(context, command),
+        Command::Document(command) => document::run(context, command),
         Command::Datagen(args) => make_data(context, args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
