@@ -18,6 +18,7 @@ use tallystick_protocol::identifiers::{IdentifierType, Rule};
 use crate::error::TableError;
 use crate::new_file::NewFile;
 use crate::reader::Row;
+use crate::recheck::Recheck;
 use crate::source::{Header, io_error};
 
 /// The columns that stand between the own and theirs.
@@ -31,6 +32,8 @@ const JOINT: char = ';';
 /// One hit of a row: which key found it, and the records behind it.
 #[derive(Clone, Copy)]
 pub struct RowHit<'a> {
+    /// Which key of the mapping it is.
+    pub key_index: usize,
     /// Type of the key.
     pub ty: IdentifierType,
     /// Rule of the key.
@@ -81,6 +84,7 @@ pub struct MatchWriter {
     csv: csv::Writer<BufWriter<Sink>>,
     name: PathBuf,
     their_columns: usize,
+    recheck: Recheck,
     written: Written,
 }
 
@@ -139,6 +143,7 @@ impl MatchWriter {
             csv: csv::Writer::from_writer(BufWriter::new(sink)),
             name: name.to_owned(),
             their_columns,
+            recheck: Recheck::default(),
             written: Written { lines: 0, rows: 0 },
         };
         let result = writer.csv.write_record(columns);
@@ -146,9 +151,17 @@ impl MatchWriter {
         Ok(writer)
     }
 
+    /// The same, which scores hits by a re-check.
+    #[must_use]
+    pub fn rechecked(mut self, recheck: Recheck) -> Self {
+        self.recheck = recheck;
+        self
+    }
+
     /// Writes the lines of one own row; gives how many. Without hits there are none. Records of
-    /// several hits that are equal are one line, with the hits joined by `;`, each of type, rule,
-    /// score and key without repeats.
+    /// several hits that are equal are one line: types, rules and for each rule its first key, joined by
+    /// `;`, the surest rule first; and one score, that of the re-check if the record says something to
+    /// compare, else that of the surest rule.
     ///
     /// # Errors
     /// `LabelMalformed` for a record with another number of columns, `Io`.
@@ -168,12 +181,18 @@ impl MatchWriter {
                 lines.add(record, hit);
             }
         }
-        for (record, hits) in &lines.lines {
+        for (record, hits) in &mut lines.lines {
+            let hits = surest_first(hits);
+            let checked = hits
+                .iter()
+                .filter_map(|hit| self.recheck.score(row, hit.key_index, record))
+                .max();
+            let surest = hits.iter().map(|hit| hit.rule.score_thousandths()).max();
             let middle = [
-                joined(hits, |h| h.ty.name().to_owned()),
-                joined(hits, |h| h.rule.name().to_owned()),
-                joined(hits, |h| score(h.rule)),
-                joined(hits, |h| h.key_text.to_owned()),
+                joined(&hits, |h| h.ty.name().to_owned()),
+                joined(&hits, |h| h.rule.name().to_owned()),
+                score(checked.or(surest).unwrap_or_default()),
+                joined(&hits, |h| h.key_text.to_owned()),
             ];
             let line = row
                 .fields()
@@ -248,8 +267,17 @@ fn joined(hits: &[&RowHit<'_>], field: impl Fn(&RowHit<'_>) -> String) -> String
     distinct.join(&JOINT.to_string())
 }
 
-fn score(rule: Rule) -> String {
-    let thousandths = rule.score_thousandths();
+/// One hit of each key of the mapping and rule, the surest rule first: a family of similar keys meets
+/// in many of them, and says the same each time.
+fn surest_first<'a, 'b>(hits: &mut Vec<&'b RowHit<'a>>) -> Vec<&'b RowHit<'a>> {
+    hits.sort_by_key(|hit| std::cmp::Reverse(hit.rule.score_thousandths()));
+    let mut seen = HashSet::new();
+    let mut first = std::mem::take(hits);
+    first.retain(|hit| hit.rule == Rule::Exact || seen.insert((hit.key_index, hit.rule)));
+    first
+}
+
+fn score(thousandths: u16) -> String {
     format!("{}.{:03}", thousandths / 1000, thousandths % 1000)
 }
 

@@ -37,6 +37,7 @@ fn names(names: &[&str]) -> Vec<String> {
 
 fn hit<'a>(ty: IdentifierType, key_text: &'a str, records: &'a [Vec<String>]) -> RowHit<'a> {
     RowHit {
+        key_index: 0,
         ty,
         rule: EXACT,
         key_text,

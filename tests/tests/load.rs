@@ -16,7 +16,7 @@ use std::{
 
 use nix::unistd::Pid;
 use tallystick_client::run::{Finishing, Grounds, MatchOptions, SharedBuffer, Sink, run};
-use tallystick_tables::{KeySpec, Mapping};
+use tallystick_tables::{KeySpec, Mapping, Rejects, TableFormat};
 use tallystick_tests::place::{Place, Serving};
 use tokio::task::JoinSet;
 
@@ -60,7 +60,9 @@ impl Asker {
             address: Some(self.address.clone()),
             collection: "watchlist".parse().unwrap(),
             input: self.table.clone(),
+            format: TableFormat::default(),
             mapping: Mapping::from_flags(vec![key], Vec::new()).unwrap(),
+            rejects: Rejects::default(),
             out: None,
             force: false,
             sink: Sink::Memory(sink.clone()),

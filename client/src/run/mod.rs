@@ -41,7 +41,7 @@ use tallystick_protocol::{
     snapshot::LabelContext,
     statements::{Charge, Hex, RefusalCode, SenderClosing, digest_of, open},
 };
-use tallystick_tables::{MatchWriter, TableInput};
+use tallystick_tables::{MatchWriter, Recheck, TableInput};
 
 pub(crate) use self::options::STDOUT;
 pub use self::options::{Finishing, Grounds, MatchOptions, MatchReport, SharedBuffer, Sink};
@@ -273,7 +273,9 @@ impl Runner<'_> {
                 MatchWriter::to_stream(stream, STDOUT, header, their_columns)
             }
         };
-        Ok(writer.map_err(AgencyError::from)?)
+        let recheck = Recheck::new(header, &self.options.mapping, their_columns);
+        let recheck = recheck.map_err(AgencyError::from)?;
+        Ok(writer.map_err(AgencyError::from)?.rechecked(recheck))
     }
 
     /// Asks, sends, verifies, closes.

@@ -83,6 +83,7 @@ pub(super) fn write_hits(
         let row_hits: Vec<RowHit<'_>> = found
             .iter()
             .map(|(key, records)| RowHit {
+                key_index: key.key_index,
                 ty: key.ty,
                 rule: key.rule,
                 key_text: &key.normalised.key_text,

@@ -17,7 +17,7 @@ const STATE_LETTERS: usize = 3;
 
 /// What passes for a hyphen after NFKC. U+2011 and U+FF0D are gone by then: NFKC turns them into
 /// U+2010 and U+002D.
-const HYPHENS: [char; 7] = [
+pub(super) const HYPHENS: [char; 7] = [
     '-', '\u{ad}', '\u{2010}', '\u{2012}', '\u{2013}', '\u{2014}', '\u{2212}',
 ];
 

@@ -38,7 +38,7 @@ use zeroize::Zeroizing;
 
 pub use element::{ENCODING_VERSION, Element, MAX_VALUE_BYTES};
 pub use padding::{MIN_PADDED_SIZE, PADDING_TYPE, padded_size, padding_element};
-pub use person::FIELD_SEPARATOR;
+pub use person::{FIELD_SEPARATOR, Said, similarity};
 pub use profile::{Made, Profile, ProfileError, ProfilePart, tables_hash};
 pub use reject::Reject;
 pub use rule::{Rule, UnknownRule};

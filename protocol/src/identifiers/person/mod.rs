@@ -28,15 +28,18 @@ mod date;
 mod name;
 mod phonetic;
 mod place;
+mod similarity;
 
 use zeroize::Zeroizing;
 
+pub use self::similarity::{Said, similarity};
 use self::{
     date::{BirthDate, DateOrder},
     name::{Name, deletions, prefix, sorted_letters, sorted_words},
 };
 use super::{
-    Element, IdentifierType, Key, Normalised, Reject, Rule, document, profile::PersonRules,
+    Element, IdentifierType, Key, Normalised, Reject, Rule, document, mrz::Mrz,
+    profile::PersonRules,
 };
 
 /// Parts the fields of a key. No field can hold it: names are letters, dates digits.

@@ -976,17 +976,24 @@ fn a_zone_and_a_typed_row_meet() {
         let of = |form, parts: &[&str], ty| {
             let mut keys = Vec::new();
             profile.keys(ty, form, parts, &mut keys).unwrap();
-            keys.into_iter().map(|key| key.normalised.element).collect::<Vec<_>>()
+            keys.into_iter()
+                .map(|key| key.normalised.element)
+                .collect::<Vec<_>>()
         };
         let zoned = of(1, &[zone], IdentifierType::Person);
-        assert!(zoned == of(0, &typed, IdentifierType::Person), "{profile:?}");
+        assert!(
+            zoned == of(0, &typed, IdentifierType::Person),
+            "{profile:?}"
+        );
         let zoned = of(1, &[zone], IdentifierType::Document);
         assert!(zoned == of(0, &["L898902C3", "UTO"], IdentifierType::Document));
     }
-    let made = |zone: &str| {
-        Profile::exact().keys(IdentifierType::Person, 1, &[zone], &mut Vec::new())
-    };
+    let made =
+        |zone: &str| Profile::exact().keys(IdentifierType::Person, 1, &[zone], &mut Vec::new());
     assert_eq!(made(" "), Ok(Made::Nothing));
     assert_eq!(made("L898902C3"), Err(Reject::MrzShape));
-    assert_eq!(made(&zone.replace("L898902C36", "L898902C37")), Err(Reject::MrzCheckDigit));
+    assert_eq!(
+        made(&zone.replace("L898902C36", "L898902C37")),
+        Err(Reject::MrzCheckDigit)
+    );
 }
