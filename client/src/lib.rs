@@ -14,6 +14,7 @@ pub mod collections;
 mod connect;
 pub mod datagen;
 mod error;
+pub mod estimate;
 mod input;
 pub mod progress;
 pub mod run;

@@ -6,7 +6,9 @@
 
 mod audit;
 mod document;
+mod estimating;
 mod matching;
+mod normalising;
 mod offers;
 mod tables;
 mod trial;
@@ -52,6 +54,10 @@ enum Command {
     /// Check documents for what cannot be true; write series of stolen blanks
     #[command(subcommand)]
     Document(document::DocumentCommand),
+    /// Show the canonical forms and the keys that a table emits
+    Normalise(Box<normalising::NormaliseArgs>),
+    /// Say what asking a table costs, and how many false hits it brings, before anybody is asked
+    Estimate(Box<estimating::EstimateArgs>),
     /// Make synthetic tables with a known overlap
     Datagen(DatagenArgs),
     /// Print a completion script for a shell
@@ -102,6 +108,8 @@ fn dispatch(cli: &Cli) -> Outcome<Exit> {
         Command::Collections(args) => offers::run(context, args),
         Command::Audit(command) => audit::run(context, command),
         Command::Document(command) => document::run(context, command),
+        Command::Normalise(args) => normalising::run(context, args),
+        Command::Estimate(args) => estimating::run(context, args),
         Command::Datagen(args) => make_data(context, args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -3,7 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tallystick_agency::{collections::TableSource, exit::Outcome, table_flags::FormatFlags};
+use tallystick_agency::{
+    AgencyError, collections::TableSource, exit::Outcome, table_flags::FormatFlags,
+};
+use tallystick_tables::{Mapping, TableInput};
+
+use crate::progress::Progress;
 
 /// Keys of the own table.
 #[derive(Debug, Args)]
@@ -32,5 +37,16 @@ impl KeyArgs {
             profile: self.profile.clone(),
             format: self.format.stated(),
         })
+    }
+
+    /// The table at `input`, copied if it is standard input, and its mapping.
+    pub(crate) fn input(&self, input: PathBuf, quiet: bool) -> Outcome<(TableInput, Mapping)> {
+        let table = self.source(input, Vec::new())?;
+        let mapping = table.mapping()?;
+        let bar = Progress::new("copying", 0, "bytes", quiet);
+        let (format, scratch) = (table.format(&mapping), std::env::temp_dir());
+        let input = TableInput::named(&table.input, format, &scratch, |bytes| bar.set(bytes));
+        bar.finish();
+        Ok((input.map_err(AgencyError::from)?, mapping))
     }
 }

@@ -38,6 +38,17 @@ impl Element {
         Self(bytes)
     }
 
+    /// The value alone, without version, type and issuer. Secret.
+    pub fn value(&self) -> &[u8] {
+        let bytes = self.0.as_slice();
+        let field = |at: usize| {
+            bytes
+                .get(at)
+                .map_or(at + 1, |len| at + 1 + usize::from(*len))
+        };
+        bytes.get(field(field(1)) + 2..).unwrap_or_default()
+    }
+
     /// The canonical bytes: what the OPRF takes as its input. Secret.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -97,6 +108,7 @@ mod tests {
             value in prop::collection::vec(any::<u8>(), 0..=MAX_VALUE_BYTES),
         ) {
             let element = Element::encode(&ty, &issuer, &value);
+            prop_assert_eq!(element.value(), value.as_slice());
             prop_assert_eq!(
                 decode(element.as_bytes()),
                 Some((ty.as_bytes(), issuer.as_bytes(), value.as_slice()))

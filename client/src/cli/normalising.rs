@@ -1,0 +1,201 @@
+//! `tally normalise`: canonical forms and the keys a table emits. Needs no home and asks nobody.
+
+use std::{
+    io::{self, BufWriter, Write},
+    path::PathBuf,
+};
+
+use clap::Args;
+use serde::Serialize;
+use tallystick_agency::{
+    AgencyError,
+    exit::{Exit, Failure, Outcome},
+    table_flags::RejectFlags,
+};
+use tallystick_tables::{Extractor, RowKey, Tally};
+
+use super::{Context, facts, tables::KeyArgs};
+use crate::progress::Progress;
+
+/// What to normalise.
+#[derive(Debug, Args)]
+pub(crate) struct NormaliseArgs {
+    /// The table: CSV, TSV or JSON lines, also packed (.gz, .zst); - is standard input
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    #[command(flatten)]
+    keys: KeyArgs,
+    #[command(flatten)]
+    rejects: RejectFlags,
+    /// One JSON object a key instead of a line of CSV
+    #[arg(long, conflicts_with = "json")]
+    json_lines: bool,
+    /// Replace the file of --rejects if it exists
+    #[arg(long, requires = "rejects")]
+    force: bool,
+}
+
+/// What became of the table.
+#[derive(Serialize)]
+struct Normalised {
+    profile: String,
+    rows: u64,
+    keys: u64,
+    elements: u64,
+    empty: u64,
+    rejected: u64,
+    cut: u64,
+}
+
+impl Normalised {
+    fn text(&self) -> String {
+        facts([
+            ("profile", self.profile.clone()),
+            ("rows", self.rows.to_string()),
+            ("keys", self.keys.to_string()),
+            ("elements", self.elements.to_string()),
+            (
+                "left out",
+                format!(
+                    "{} keys empty, {} rejected, {} cut short",
+                    self.empty, self.rejected, self.cut
+                ),
+            ),
+        ])
+    }
+}
+
+/// One key, as a JSON line.
+#[derive(Serialize)]
+struct Line<'a> {
+    line: u64,
+    #[serde(rename = "type")]
+    ty: &'static str,
+    rule: &'static str,
+    key: &'a str,
+}
+
+/// Where keys go, in one of three forms.
+enum Keys<W: Write> {
+    Table(csv::Writer<W>),
+    Lines(W),
+    /// One object, whose member `keys` is a list; whether one stands in it.
+    Object(W, bool),
+}
+
+impl<W: Write> Keys<W> {
+    fn begin(mut out: W, args: &NormaliseArgs, json: bool) -> io::Result<Self> {
+        if args.json_lines {
+            return Ok(Self::Lines(out));
+        }
+        if json {
+            out.write_all(b"{\"schema\":\"tally.normalise/1\",\"keys\":[")?;
+            return Ok(Self::Object(out, false));
+        }
+        let mut table = csv::Writer::from_writer(out);
+        table.write_record(["line", "type", "rule", "key"])?;
+        Ok(Self::Table(table))
+    }
+
+    fn write(&mut self, line: u64, key: &RowKey) -> io::Result<()> {
+        let entry = Line {
+            line,
+            ty: key.ty.name(),
+            rule: key.rule.name(),
+            key: &key.normalised.key_text,
+        };
+        match self {
+            Self::Table(table) => {
+                let line = line.to_string();
+                Ok(table.write_record([&line, entry.ty, entry.rule, entry.key])?)
+            }
+            Self::Lines(out) => {
+                serde_json::to_writer(&mut *out, &entry)?;
+                out.write_all(b"\n")
+            }
+            Self::Object(out, any) => {
+                if std::mem::replace(any, true) {
+                    out.write_all(b",")?;
+                }
+                Ok(serde_json::to_writer(out, &entry)?)
+            }
+        }
+    }
+
+    fn end(self, done: &Normalised) -> io::Result<()> {
+        match self {
+            Self::Table(mut table) => table.flush(),
+            Self::Lines(mut out) => out.flush(),
+            Self::Object(mut out, _) => {
+                // What follows the list are the members of the totals.
+                let totals = serde_json::to_string(done)?;
+                let members = totals.strip_prefix('{').unwrap_or(&totals);
+                write!(out, "],{members}\n")?;
+                out.flush()
+            }
+        }
+    }
+}
+
+/// A reader that went away (`| head`) ends it without a word.
+fn unwritten(error: io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Failure::new(Exit::Done, "stdout", "the reader went away", "");
+    }
+    let what = format!("cannot write the keys: {error}");
+    Failure::usage("stdout", what, "check where stdout leads to")
+}
+
+pub(crate) fn run(context: &Context, args: &NormaliseArgs) -> Outcome<Exit> {
+    match normalise(context, args) {
+        Ok(done) => {
+            if !context.json {
+                context.hint(&done.text());
+            }
+            Ok(Exit::Done)
+        }
+        Err(failure) if failure.exit == Exit::Done => Ok(Exit::Done),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Reads the table once, and writes each key.
+fn normalise(context: &Context, args: &NormaliseArgs) -> Outcome<Normalised> {
+    let (input, mapping) = args.keys.input(args.input.clone(), context.quiet)?;
+    let source = input.open().map_err(AgencyError::from)?;
+    let extractor = Extractor::new(source.header(), &mapping).map_err(AgencyError::from)?;
+    let rejects = args.rejects.rejects(args.force);
+    let rejects = rejects.begin(source.header(), &mapping);
+    let mut rejects = rejects.map_err(AgencyError::from)?;
+    let bar = Progress::new("reading", input.size().unwrap_or(0), "bytes", context.quiet);
+    let out = BufWriter::new(io::stdout());
+    let mut keys = Keys::begin(out, args, context.json).map_err(unwritten)?;
+    let mut tally = Tally::default();
+    let mut rows = source.rows().map_err(AgencyError::from)?;
+    while let Some(row) = rows.next_row().map_err(AgencyError::from)? {
+        let found = extractor.keys_and_rejects(&row, &mut tally, |reject| rejects.note(&reject));
+        for key in found.map_err(AgencyError::from)? {
+            keys.write(row.line(), &key).map_err(unwritten)?;
+        }
+        if tally.rows.is_multiple_of(4096) {
+            bar.set(rows.bytes_read());
+        }
+    }
+    bar.finish();
+    let done = Normalised {
+        profile: mapping.profile().id().to_owned(),
+        rows: tally.rows,
+        keys: tally.keys,
+        elements: tally.elements,
+        empty: tally.empty,
+        rejected: tally.rejected_total(),
+        cut: tally.cut,
+    };
+    keys.end(&done).map_err(unwritten)?;
+    let rejects = rejects.end(source.path(), &tally);
+    let rejects = rejects.map_err(AgencyError::from)?;
+    if let Some(rejects) = rejects {
+        rejects.finish().map_err(AgencyError::from)?;
+    }
+    Ok(done)
+}
