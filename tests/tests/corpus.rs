@@ -89,6 +89,11 @@ fn a_path_holds_for_its_own_leaf_only() {
 }
 
 #[test]
+fn a_zone_is_matched_only_if_its_check_digits_hold() {
+    all("mrz");
+}
+
+#[test]
 fn what_is_granted_is_what_was_asked() {
     all("opening");
 }

@@ -16,6 +16,7 @@ mod input;
 mod label;
 mod mapping;
 mod merkle;
+mod mrz;
 mod opening;
 mod receiver;
 mod record;
@@ -33,13 +34,14 @@ use tallystick_protocol::{
 };
 
 /// Targets of `fuzz/`, by name.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     Target::new("chunk", chunk::run, chunk::seeds),
     Target::new("frames", frames::run, frames::seeds),
     Target::new("identifiers", identifiers::run, identifiers::seeds),
     Target::new("label", label::run, label::seeds),
     Target::new("mapping", mapping::run, mapping::seeds),
     Target::new("merkle", merkle::run, merkle::seeds),
+    Target::new("mrz", mrz::run, mrz::seeds),
     Target::new("opening", opening::run, opening::seeds),
     Target::new("receiver", receiver::run, receiver::seeds),
     Target::new("record", record::run, record::seeds),

@@ -90,8 +90,18 @@ pub(super) struct Verdict {
     pub(super) at: usize,
     /// What it should be.
     pub(super) expected: u8,
-    /// Whether it is.
+    /// What stands there.
+    found: u8,
+    /// Whether that is right.
     pub(super) holds: bool,
+}
+
+impl Verdict {
+    /// What it tells an eye that cannot see the cells it covers.
+    fn told(self) -> (Field, usize, u8, Option<u8>) {
+        let wrong = (!self.holds).then_some(self.found);
+        (self.field, self.at, self.expected, wrong)
+    }
 }
 
 /// Every check digit of the zone, the composite last.
@@ -132,6 +142,7 @@ fn verdict(zone: &Zone, field: Field, at: usize, covered: &[Range<usize>]) -> Ve
         field,
         at,
         expected,
+        found,
         holds: found == expected || none,
     }
 }
@@ -185,7 +196,7 @@ impl std::fmt::Debug for BlindCell {
 }
 
 /// What no check digit of this document can see: for each cell the characters that could stand
-/// there instead of its own while every check digit says what it says now. Cells where every
+/// there instead of its own while every check digit is, and should be, what it is now. Cells where every
 /// change is seen are left out. In the order of the cells.
 ///
 /// It tries each change and computes all check digits again, so it holds for long numbers, for
@@ -201,14 +212,19 @@ impl std::fmt::Debug for BlindCell {
 #[must_use]
 pub fn blind_cells(zone: &Zone) -> Vec<BlindCell> {
     let before = failing(zone);
+    let same = |other: &Zone| {
+        if other.kind() != zone.kind() {
+            // Other digits are looked at: the change is seen if one of them fails.
+            return failing(other) & !before == 0;
+        }
+        let told = verdicts(zone).map(Verdict::told);
+        told.eq(verdicts(other).map(Verdict::told))
+    };
     let mut found = Vec::new();
     for (cell, was) in zone.cells().iter().enumerate() {
         let mut others = 0;
         for (i, byte) in ALPHABET.iter().enumerate().filter(|(_, b)| *b != was) {
-            if zone
-                .with(cell, *byte)
-                .is_some_and(|z| failing(&z) == before)
-            {
+            if zone.with(cell, *byte).as_ref().is_some_and(same) {
                 others |= 1 << i;
             }
         }

@@ -185,6 +185,22 @@ fn blind_spots_are_the_classes_of_equal_value() {
         want.sort_by_key(|c| (*c == '<', *c));
         assert_eq!(others, want.iter().collect::<String>());
     }
+    // Also where a digit fails already: another failure is no blind spot.
+    let misread = blind_cells(&changed(TD3, 2, 1, "M"));
+    let cells = |blind: &[BlindCell]| -> Vec<_> {
+        let behind = blind.iter().filter(|b| {
+            b.place(Kind::Td3)
+                > Place {
+                    line: 2,
+                    column: 1,
+                    len: 1,
+                }
+        });
+        behind
+            .map(|b| (b.place(Kind::Td3), b.others().collect::<String>()))
+            .collect()
+    };
+    assert_eq!(cells(&misread), cells(&blind));
     // Type, issuer, name, nationality and sex of a passport.
     let uncovered = blind.iter().filter(|b| b.is_uncovered()).count();
     assert_eq!(uncovered, 1 + 3 + 39 + 3 + 1 + 1);
