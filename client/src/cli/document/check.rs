@@ -1,6 +1,9 @@
 //! `tally document check`.
 
-use std::{io::Read, path::PathBuf};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use serde::Serialize;
@@ -487,7 +490,7 @@ fn unreadable(fault: Misshapen) -> Failure {
     Failure::usage(fault.code(), what, next)
 }
 
-fn read(file: &PathBuf) -> Outcome<zeroize::Zeroizing<String>> {
+fn read(file: &Path) -> Outcome<zeroize::Zeroizing<String>> {
     if file.as_os_str() != "-" {
         return Ok(zeroize::Zeroizing::new(fs::read_text(file)?));
     }
