@@ -304,7 +304,8 @@ pub enum TableError {
     /// `--key` without type, or with a type nobody knows.
     #[error(
         "{origin}: {problem}; write TYPE=COLUMN[,COLUMN…], such as document=passport,=UTO, with a \
-         type of: document, text, bytes"
+         type of: {}",
+        IdentifierType::names()
     )]
     Key {
         /// Flag or file, with the number of the key.

@@ -189,3 +189,24 @@ fn a_type_that_the_profile_does_not_have_is_refused() {
         "eu-wide/1"
     );
 }
+
+/// Parts at the end may be left out where a type can do without.
+#[test]
+fn a_phone_has_a_region_or_none() {
+    for (flag, parts) in [
+        ("phone=tel", 1),
+        ("phone=tel,country", 2),
+        ("phone=tel,=GB", 2),
+        ("wallet=address", 1),
+    ] {
+        let key = KeySpec::parse(flag).unwrap();
+        assert_eq!(key.parts().iter().flatten().count(), parts, "{flag}");
+        assert_eq!(key.to_string(), flag);
+    }
+    assert_eq!(code("phone=tel,=GB,x"), "mapping-key-parts");
+    assert_eq!(code("plate=number"), "mapping-key-parts");
+    let file = toml("[[key]]\ntype = \"phone\"\nnumber = \"tel\"\n").unwrap();
+    assert_eq!(file.keys(), [KeySpec::parse("phone=tel").unwrap()]);
+    let without = toml("[[key]]\ntype = \"phone\"\nregion = \"=GB\"\n").unwrap_err();
+    assert!(without.to_string().contains("needs the field"), "{without}");
+}

@@ -7,6 +7,7 @@
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
+use super::short::{Refused, Short};
 use super::{Element, IdentifierType, Normalised, Reject, key_text};
 
 /// The longest number. A TD1 document carries at most 9 + 15 characters; 30 leaves room.
@@ -15,53 +16,25 @@ const MAX_NUMBER: usize = 30;
 /// Letters of a state's code in ICAO Doc 9303-3.
 const STATE_LETTERS: usize = 3;
 
+/// What fills a number in a machine-readable zone.
+const FILLERS: [char; 1] = ['<'];
+
 /// What passes for a hyphen after NFKC. U+2011 and U+FF0D are gone by then: NFKC turns them into
 /// U+2010 and U+002D.
 pub(super) const HYPHENS: [char; 7] = [
     '-', '\u{ad}', '\u{2010}', '\u{2012}', '\u{2013}', '\u{2014}', '\u{2212}',
 ];
 
-/// The characters of a number or state, wiped on drop. Only ASCII is ever pushed.
-struct Short<const N: usize> {
-    bytes: Zeroizing<[u8; N]>,
-    len: usize,
-}
-
-impl<const N: usize> Short<N> {
-    fn new() -> Self {
-        Self {
-            bytes: Zeroizing::new([0; N]),
-            len: 0,
-        }
-    }
-
-    /// False when it is full.
-    fn push(&mut self, byte: u8) -> bool {
-        match self.bytes.get_mut(self.len) {
-            Some(slot) => {
-                *slot = byte;
-                self.len += 1;
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
 /// Canonical form of a document. A key without a number is empty, whatever its state: lists of
 /// people hold many without a document.
 pub(super) fn normalise(number: &str, state: &str) -> Result<Option<Normalised>, Reject> {
     let number = canonical_number(number)?;
-    if number.len == 0 {
+    if number.is_empty() {
         return Ok(None);
     }
     let state = canonical_state(state)?;
-    // Both are ASCII by construction; the fallbacks are never taken.
-    let number = std::str::from_utf8(number.as_slice()).map_err(|_| Reject::NumberCharacter)?;
+    // ASCII by construction; the fallback is never taken.
+    let number = number.as_str();
     let state = std::str::from_utf8(&state[..]).map_err(|_| Reject::StateForm)?;
     let ty = IdentifierType::Document;
     Ok(Some(Normalised {
@@ -71,34 +44,13 @@ pub(super) fn normalise(number: &str, state: &str) -> Result<Option<Normalised>,
 }
 
 fn canonical_number(raw: &str) -> Result<Short<MAX_NUMBER>, Reject> {
-    if raw.is_ascii() {
-        number_from(raw.bytes().map(char::from))
-    } else {
-        number_from(raw.nfkc())
-    }
+    Short::alphanumeric(raw, &FILLERS).map_err(|refused| match refused {
+        Refused::Character => Reject::NumberCharacter,
+        Refused::Length => Reject::NumberLength,
+    })
 }
 
-/// Upper case is ASCII's alone. The full mapping would turn `ß` into `SS` and the dotless `ı` into
-/// `I`, two readings of one document that are better rejected than matched; and so this type does
-/// not depend on a table of cases.
-fn number_from(chars: impl Iterator<Item = char>) -> Result<Short<MAX_NUMBER>, Reject> {
-    let mut number = Short::new();
-    for c in chars {
-        match c {
-            'A'..='Z' | 'a'..='z' | '0'..='9' => {
-                if !number.push(c.to_ascii_uppercase() as u8) {
-                    return Err(Reject::NumberLength);
-                }
-            }
-            '<' => {}
-            c if c.is_whitespace() || HYPHENS.contains(&c) => {}
-            _ => return Err(Reject::NumberCharacter),
-        }
-    }
-    Ok(number)
-}
-
-fn canonical_state(raw: &str) -> Result<Zeroizing<[u8; STATE_LETTERS]>, Reject> {
+pub(super) fn canonical_state(raw: &str) -> Result<Zeroizing<[u8; STATE_LETTERS]>, Reject> {
     if raw.is_ascii() {
         state_from(raw.trim().bytes().map(char::from))
     } else {
@@ -260,8 +212,8 @@ mod tests {
         #[test]
         fn ascii_path_equals_unicode_path(raw in "[ -~\t\n\x0b\x0c\r]{0,40}") {
             let fast = canonical_number(&raw).map(|n| n.as_slice().to_vec());
-            let slow = number_from(raw.nfkc()).map(|n| n.as_slice().to_vec());
-            prop_assert_eq!(fast, slow);
+            let slow = Short::<MAX_NUMBER>::alphanumeric_from(raw.nfkc(), &FILLERS);
+            prop_assert_eq!(fast.ok(), slow.map(|n| n.as_slice().to_vec()).ok());
             let fast = canonical_state(&raw).map(|s| *s);
             let slow = state_from(raw.trim().nfkc()).map(|s| *s);
             prop_assert_eq!(fast, slow);

@@ -10,6 +10,13 @@
 //! | `document` | `number`, `state` | number: NFKC, ASCII upper case, white space, hyphens and `<` removed, then `[A-Z0-9]{1,30}`; state: the three letters of ICAO Doc 9303-3 |
 //! | `person` | `given_name`, `surname`, `birth_date`, and further | several keys, one family a [`Rule`] |
 //! | `name` | `given_name`, `surname` | the same without a birth date |
+//! | `phone` | `number`, `region` | E.164: `+` and at most 15 digits |
+//! | `iban` | `number` | ISO 13616-1, check digits hold |
+//! | `email` | `address` | local part in lower case, domain by UTS 46 |
+//! | `vin` | `number` | ISO 3779: 17 characters |
+//! | `plate` | `number`, `state` | letters and digits of a complete number |
+//! | `imei` | `number` | the first 14 digits |
+//! | `wallet` | `address`, `chain` | canonical address of Bitcoin, Ethereum or Tron |
 //! | `text` | `value` | NFKC, upper case, NFKC, runs of white space folded to one space, trimmed |
 //! | `bytes` | `value` | the bytes as they stand |
 //!
@@ -21,16 +28,24 @@
 
 mod document;
 mod element;
+mod email;
+mod iban;
+mod imei;
 pub mod mrz;
 mod padding;
 mod person;
+mod phone;
+mod plate;
 mod profile;
 mod reject;
 mod rule;
 pub mod series;
+mod short;
 mod text;
 pub mod transliteration;
 mod types;
+pub mod vin;
+mod wallet;
 
 use std::fmt;
 
@@ -99,6 +114,20 @@ fn key_text(ty: IdentifierType, issuer: Option<&str>, value: &str) -> Zeroizing<
     text
 }
 
+/// Each `name version` of a list stands in the lock file: tables cannot move unseen.
+#[cfg(test)]
+fn assert_locked(list: &str) {
+    let lock = include_str!("../../../Cargo.lock");
+    for package in list.split(", ") {
+        let (name, version) = package.split_once(' ').unwrap_or((package, ""));
+        let entry = format!("name = \"{name}\"\nversion = \"{version}\"\n");
+        assert!(
+            lock.contains(&entry),
+            "{package}: the tables moved, and so does the profile"
+        );
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -125,6 +154,35 @@ mod tests {
             .unwrap();
         let shown = format!("{n:?} {:?}", n.element);
         assert_eq!(shown, "Normalised(..) Element(..)");
+    }
+
+    /// A value that more than one type takes is another element in each.
+    #[test]
+    fn types_never_share_an_element_of_one_value() {
+        let values = [
+            "490154203237518",
+            "49015420323751",
+            "GB82WEST12345698765432",
+            "1M8GDM9AXKP042788",
+        ];
+        for value in values {
+            let mut seen = std::collections::BTreeSet::new();
+            let mut count = 0;
+            for ty in IdentifierType::ALL {
+                let second = match ty {
+                    IdentifierType::Phone => "DE",
+                    _ => "UTO",
+                };
+                let needed = ty.forms()[0].len().min(2);
+                let parts = &[value, second][..needed];
+                if let Ok(Some(n)) = normalise(ty, parts) {
+                    count += 1;
+                    seen.insert(n.element.as_bytes().to_vec());
+                }
+            }
+            assert!(count >= 4, "{value}");
+            assert_eq!(seen.len(), count, "{value}");
+        }
     }
 
     /// Same characters in different places must never give the same element.

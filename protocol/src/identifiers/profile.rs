@@ -8,9 +8,10 @@ use sha2::{Digest, Sha256};
 
 use super::{
     ENCODING_VERSION, IdentifierType, Key, MAX_VALUE_BYTES, Normalised, Reject, Rule, document,
+    email, iban, imei,
     mrz::Mrz,
     person::{self, Person},
-    text,
+    phone, plate, text, vin, wallet,
 };
 
 /// The profiles that are built in, each the text of its `.profile.toml`.
@@ -356,6 +357,17 @@ impl Profile {
         for ty in &self.types {
             let text = match ty {
                 IdentifierType::Document => format!("{}{unicode}\n", document::rules_text()),
+                IdentifierType::Phone => {
+                    format!("{}{}\n{unicode}\n", phone::RULES, phone::TABLES)
+                }
+                IdentifierType::Email => {
+                    format!("{}{}\n{unicode}\n", email::RULES, email::TABLES)
+                }
+                IdentifierType::Iban => format!("{}{unicode}\n", iban::RULES),
+                IdentifierType::Vin => format!("{}{unicode}\n", vin::RULES),
+                IdentifierType::Plate => format!("{}{unicode}\n", plate::RULES),
+                IdentifierType::Imei => format!("{}{unicode}\n", imei::RULES),
+                IdentifierType::Wallet => wallet::RULES.to_owned(),
                 IdentifierType::Text => format!(
                     "text: NFKC; upper case; NFKC; fold White_Space to U+0020; trim\n{unicode}\n"
                 ),
@@ -440,6 +452,15 @@ impl fmt::Debug for Profile {
 fn normalise(ty: IdentifierType, parts: &[&str]) -> Result<Option<Normalised>, Reject> {
     match (ty, parts) {
         (IdentifierType::Document, [number, state]) => document::normalise(number, state),
+        (IdentifierType::Phone, [number]) => phone::normalise(number, ""),
+        (IdentifierType::Phone, [number, region]) => phone::normalise(number, region),
+        (IdentifierType::Iban, [number]) => iban::normalise(number),
+        (IdentifierType::Email, [address]) => email::normalise(address),
+        (IdentifierType::Vin, [number]) => vin::normalise(number),
+        (IdentifierType::Plate, [number, state]) => plate::normalise(number, state),
+        (IdentifierType::Imei, [number]) => imei::normalise(number),
+        (IdentifierType::Wallet, [address]) => wallet::normalise(address, ""),
+        (IdentifierType::Wallet, [address, chain]) => wallet::normalise(address, chain),
         (IdentifierType::Text, [value]) => text::normalise(value),
         (IdentifierType::Bytes, [value]) => text::normalise_bytes(value),
         _ => Err(Reject::Parts),

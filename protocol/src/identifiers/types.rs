@@ -16,6 +16,20 @@ pub enum IdentifierType {
     Person,
     /// The names of a person alone.
     Name,
+    /// A phone number.
+    Phone,
+    /// An international bank account number.
+    Iban,
+    /// An email address.
+    Email,
+    /// A vehicle identification number.
+    Vin,
+    /// A registration plate: its number and the state of registration.
+    Plate,
+    /// Mobile equipment.
+    Imei,
+    /// The address of a crypto-asset wallet.
+    Wallet,
     /// Free text, compared without regard to case, width and spacing.
     Text,
     /// Bytes compared as they stand.
@@ -62,14 +76,26 @@ const PERSON: &[Form] = &[
     MRZ,
 ];
 const NAME: &[Form] = &[&[part("given_name"), part("surname")]];
+const PHONE: &[Form] = &[&[part("number"), optional("region")]];
+const NUMBER: &[Form] = &[&[part("number")]];
+const EMAIL: &[Form] = &[&[part("address")]];
+const PLATE: &[Form] = &[&[part("number"), part("state")]];
+const WALLET: &[Form] = &[&[part("address"), optional("chain")]];
 const VALUE: &[Form] = &[&[part("value")]];
 
 impl IdentifierType {
     /// Every type, in the order in which lists show them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 12] = [
         Self::Document,
         Self::Person,
         Self::Name,
+        Self::Phone,
+        Self::Iban,
+        Self::Email,
+        Self::Vin,
+        Self::Plate,
+        Self::Imei,
+        Self::Wallet,
         Self::Text,
         Self::Bytes,
     ];
@@ -80,9 +106,22 @@ impl IdentifierType {
             Self::Document => "document",
             Self::Person => "person",
             Self::Name => "name",
+            Self::Phone => "phone",
+            Self::Iban => "iban",
+            Self::Email => "email",
+            Self::Vin => "vin",
+            Self::Plate => "plate",
+            Self::Imei => "imei",
+            Self::Wallet => "wallet",
             Self::Text => "text",
             Self::Bytes => "bytes",
         }
+    }
+
+    /// All names, as messages list them: `document, person, …`.
+    #[must_use]
+    pub fn names() -> String {
+        Self::ALL.map(Self::name).join(", ")
     }
 
     /// The ways to give a key of this type: at least one, each with another number of parts that
@@ -92,6 +131,11 @@ impl IdentifierType {
             Self::Document => DOCUMENT,
             Self::Person => PERSON,
             Self::Name => NAME,
+            Self::Phone => PHONE,
+            Self::Iban | Self::Vin | Self::Imei => NUMBER,
+            Self::Email => EMAIL,
+            Self::Plate => PLATE,
+            Self::Wallet => WALLET,
             Self::Text | Self::Bytes => VALUE,
         }
     }
@@ -141,7 +185,7 @@ impl FromStr for IdentifierType {
 
 /// No identifier type has this name. Whose fault: whoever wrote the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown identifier type; use one of: {}", IdentifierType::ALL.map(IdentifierType::name).join(", "))]
+#[error("unknown identifier type; use one of: {}", IdentifierType::names())]
 pub struct UnknownType;
 
 impl UnknownType {

@@ -1,6 +1,6 @@
 //! Canonical elements: two keys meet if and only if the documented folding makes them equal.
 
-use tallystick_protocol::identifiers::{IdentifierType, Normalised, normalise};
+use tallystick_protocol::identifiers::{IdentifierType, Made, Normalised, Profile, normalise};
 use unicode_normalization::UnicodeNormalization;
 
 use super::input::Input;
@@ -112,11 +112,72 @@ fn one(ty: IdentifierType, parts: &[&str]) -> Option<Normalised> {
     }
 }
 
+/// The types whose rules take more than a few lines: what is canonical stays, and no type's element
+/// is another's.
+fn others(parts: &[&str]) {
+    let mut seen = std::collections::BTreeSet::new();
+    let people = [IdentifierType::Person, IdentifierType::Name];
+    let plain = |ty: &&IdentifierType| !PLAIN.contains(ty) && !people.contains(ty);
+    for ty in IdentifierType::ALL.iter().filter(plain) {
+        let Ok(Some(once)) = normalise(*ty, &parts[..ty.forms()[0].len()]) else {
+            continue;
+        };
+        assert!(
+            seen.insert(once.element.as_bytes().to_vec()),
+            "two types meet"
+        );
+        let text = &once.key_text[ty.name().len() + 1..];
+        let again = match ty {
+            IdentifierType::Plate | IdentifierType::Wallet => {
+                let (issuer, value) = text.split_once(':').unwrap();
+                normalise(*ty, &[value, issuer])
+            }
+            IdentifierType::Phone => normalise(*ty, &[text, ""]),
+            _ => normalise(*ty, &[text]),
+        };
+        let again = again.unwrap().unwrap();
+        assert!(again.element == once.element, "folded twice is another key");
+        assert!(again.key_text == once.key_text);
+    }
+}
+
+/// Keys of people: within the budget, none twice, none of one rule the element of another.
+fn people(parts: &[&str]) {
+    for name in Profile::names() {
+        let profile = Profile::built_in(name).unwrap();
+        for (ty, form) in [
+            (IdentifierType::Person, 0),
+            (IdentifierType::Name, 0),
+            (IdentifierType::Person, 1),
+        ] {
+            let mut keys = Vec::new();
+            let given = if form == 0 { parts } else { &parts[..1] };
+            let Ok(made) = profile.keys(ty, form, given, &mut keys) else {
+                continue;
+            };
+            assert_eq!(made == Made::Nothing, keys.is_empty());
+            let mut seen = std::collections::BTreeSet::new();
+            for key in &keys {
+                assert!(
+                    profile.rules(ty).contains(&key.rule),
+                    "a rule of another profile"
+                );
+                assert!(
+                    seen.insert(key.normalised.element.as_bytes().to_vec()),
+                    "a key twice"
+                );
+            }
+        }
+    }
+}
+
 pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let types = [input.below(3), input.below(3)].map(|i| PLAIN[i]);
     let text = String::from_utf8_lossy(input.rest());
     let parts: Vec<&str> = text.split('\u{1f}').chain([""; 4]).take(4).collect();
+    others(&parts);
+    people(&parts);
     let keys = [(types[0], &parts[..2]), (types[1], &parts[2..])]
         .map(|(ty, parts)| (ty, &parts[..ty.forms()[0].len()]));
     let [first, second] = keys.map(|(ty, parts)| one(ty, parts));
@@ -139,6 +200,16 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         "\x01\x02\u{fb01}n\u{3000}\u{1f}\u{1f}\u{fb01}n",
         "\x01\x01e\u{301} \u{fdfa}\u{1f}\u{1f}\u{c9}",
         "\0\0A_1\u{1f}UTO\u{1f}A1\u{1f}UTO",
+        "\0\0+44 (0)20 7946 0958\u{1f}GB",
+        "\0\x00044 55 1234 5678 x12\u{1f}MX",
+        "\0\0GB82 WEST 1234 5698 7654 32\u{1f}",
+        "\0\0Anna <mailto:A.B@b\u{fc}cher.example>\u{1f}",
+        "\0\x001m8-gdm9axkp042788\u{1f}UTO",
+        "\0\0m\u{fc} \u{410}\u{412}\u{b7}\u{661}2\u{1f}D<<",
+        "\0\x00490154203237518\u{1f}DE",
+        "\0\0BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4\u{1f}btc",
+        "\0\x000x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed\u{1f}",
+        "\0\0M\u{fc}ller\u{1f}J\u{fc}rgen\u{1f}12.08.1974\u{1f}Bombay",
         "\0\x01\u{2173}898\u{b2}\u{1f}\u{ff35}TO\u{1f}\u{149}",
     ]
     .map(|text| text.as_bytes().to_vec())
