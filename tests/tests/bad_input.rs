@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! tables         the table that is read
+//! formats        other forms of it, standard input; rejected rows
 //! usage          flags and mapping files
 //! outputs        where the matches go
 //! homes          passphrases, modes, homes of newer programs
@@ -20,6 +21,8 @@
 mod certificates;
 #[path = "bad_input/configuration.rs"]
 mod configuration;
+#[path = "bad_input/formats.rs"]
+mod formats;
 #[path = "bad_input/gate.rs"]
 mod gate;
 #[path = "bad_input/homes.rs"]

@@ -18,6 +18,7 @@ use tallystick_protocol::{
     snapshot::{SnapshotVerifier, VerifiedSnapshot},
     statements::{Hex, Mode, Name},
 };
+use tallystick_tables::TableInput;
 
 /// What is odd about a collection that can be served all the same.
 pub(super) struct Finding {
@@ -102,7 +103,8 @@ pub(super) fn collection(
             "add the peer, or publish with another --allow",
         );
     }
-    if !meta.source.input.is_file() {
+    let input = &meta.source.input;
+    if !TableInput::is_standard(input) && !input.is_file() {
         return finding(
             "table-gone",
             format!("its table is gone: {}", meta.source.input.display()),

@@ -2,12 +2,13 @@
 //!
 //! The two differ by intent where input is not well formed (see the decision on the reader): a quote
 //! that never closes, text around quotes, a CR that ends no line. Elsewhere no row may be lost,
-//! and none may change.
+//! and none may change. JSON lines are held against `serde_json`. In other forms (packed, encoded,
+//! detected) a table must read the same from a file and from a sealed copy.
 
 use std::{cell::RefCell, fs, io::Write};
 
 use sha2::{Digest, Sha256};
-use tallystick_tables::{Source, TableError};
+use tallystick_tables::{SealedCopy, TableError, TableFormat, TableInput};
 use tempfile::NamedTempFile;
 
 use super::input::Input;
@@ -19,7 +20,12 @@ thread_local! {
     static FILE: RefCell<NamedTempFile> = RefCell::new(NamedTempFile::new().unwrap());
 }
 
-fn read(bytes: &[u8]) -> Read {
+fn stated(options: &str) -> TableFormat {
+    toml::from_str(options).unwrap()
+}
+
+/// Reads it from a file without an extension.
+fn read(bytes: &[u8], options: &str) -> Read {
     FILE.with_borrow_mut(|file| {
         // Written over, not made anew: thousands a second.
         file.as_file().set_len(0).unwrap();
@@ -27,16 +33,23 @@ fn read(bytes: &[u8]) -> Read {
             .unwrap()
             .write_all(bytes)
             .unwrap();
-        passes(file, bytes).map_err(|error| {
-            let shown = error.to_string();
-            assert!(!shown.contains('\n'), "an error is one line");
-            error.code()
-        })
+        one_line(passes(
+            &TableInput::file(file.path(), stated(options)),
+            bytes,
+        ))
     })
 }
 
-fn passes(file: &NamedTempFile, bytes: &[u8]) -> Result<Vec<(u64, Vec<String>)>, TableError> {
-    let source = Source::open(file.path())?;
+fn one_line<T>(read: Result<T, TableError>) -> Result<T, &'static str> {
+    read.map_err(|error| {
+        let shown = error.to_string();
+        assert!(!shown.contains('\n'), "an error is one line");
+        error.code()
+    })
+}
+
+fn passes(input: &TableInput, bytes: &[u8]) -> Result<Vec<(u64, Vec<String>)>, TableError> {
+    let source = input.open()?;
     let header = source.header();
     let mut found = vec![(header.line(), header.names().to_vec())];
     let mut rows = source.rows()?;
@@ -50,12 +63,14 @@ fn passes(file: &NamedTempFile, bytes: &[u8]) -> Result<Vec<(u64, Vec<String>)>,
     assert_eq!(digest.rows as usize, found.len() - 1);
     assert_eq!(digest.bytes, bytes.len() as u64);
     assert_eq!(digest.sha256[..], Sha256::digest(bytes)[..]);
+    assert!(found.is_sorted_by(|(a, _), (b, _)| a < b), "lines ascend");
     Ok(found)
 }
 
 /// What the csv crate reads; `None` where a row has another number of fields.
-fn oracle(bytes: &[u8]) -> Option<Vec<Vec<String>>> {
+fn oracle(bytes: &[u8], delimiter: u8) -> Option<Vec<Vec<String>>> {
     let mut reader = csv::ReaderBuilder::new()
+        .delimiter(delimiter)
         .has_headers(false)
         .from_reader(bytes);
     let rows = reader.records().map(|row| {
@@ -76,14 +91,17 @@ fn same_meaning(bytes: &[u8]) -> bool {
     !(0..bytes.len()).any(|i| lone_cr(i) || near_blank(i))
 }
 
-fn check(bytes: &[u8]) {
-    let read = read(bytes);
+fn check(bytes: &[u8], delimiter: u8) {
+    let between = char::from(delimiter);
+    let read = read(
+        bytes,
+        &format!("delimiter = {between:?}\nquote = \"double\""),
+    );
     let plain = !bytes.contains(&b'"') && !bytes.contains(&b'\r');
     if let Ok(found) = &read {
         let quotes = bytes.iter().filter(|byte| **byte == b'"').count();
         assert!(quotes.is_multiple_of(2), "a quote is never closed");
         let lines: Vec<u64> = found.iter().map(|(line, _)| *line).collect();
-        assert!(lines.is_sorted_by(|a, b| a < b), "lines ascend");
         let most = 1 + bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
         assert!(lines.iter().all(|line| (1..=most).contains(line)));
         if plain {
@@ -92,7 +110,7 @@ fn check(bytes: &[u8]) {
             let written: Vec<&str> = text.split('\n').collect();
             for (line, fields) in found {
                 let there = written[usize::try_from(*line).unwrap() - 1];
-                let there: Vec<&str> = there.split(',').map(str::trim).collect();
+                let there: Vec<&str> = there.split(between).map(str::trim).collect();
                 assert_eq!(&there, fields, "what stands on line {line}");
             }
         }
@@ -100,7 +118,7 @@ fn check(bytes: &[u8]) {
     if !same_meaning(bytes) {
         return;
     }
-    let oracle = oracle(bytes);
+    let oracle = oracle(bytes, delimiter);
     match read {
         Ok(found) => {
             let found: Vec<Vec<String>> = found.into_iter().map(|(_, fields)| fields).collect();
@@ -132,14 +150,67 @@ fn check(bytes: &[u8]) {
     }
 }
 
+/// Each line that was read is an object of the same members and texts.
+fn check_lines(bytes: &[u8]) {
+    let Ok(found) = read(bytes, "format = \"jsonl\"") else {
+        return;
+    };
+    let text = std::str::from_utf8(bytes).unwrap();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let objects: Vec<serde_json::Map<String, serde_json::Value>> = text
+        .split('\n')
+        .filter(|line| !line.trim_ascii().is_empty())
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let (header, rows) = found.split_first().unwrap();
+    assert_eq!(objects.len(), rows.len());
+    for (object, (_, row)) in objects.iter().zip(rows) {
+        for (name, value) in object {
+            let at = header.1.iter().position(|column| column == name.trim());
+            let field = &row[at.unwrap()];
+            match value {
+                serde_json::Value::String(text) => assert_eq!(text.trim(), field),
+                serde_json::Value::Null => assert_eq!(field, ""),
+                other => assert_eq!(
+                    &serde_json::from_str::<serde_json::Value>(field).unwrap(),
+                    other
+                ),
+            }
+        }
+    }
+}
+
+/// What is read of a file is read of a sealed copy.
+fn check_copy(bytes: &[u8], options: &str) {
+    let copy = SealedCopy::make(bytes, &std::env::temp_dir(), |_| {}).unwrap();
+    let copied = one_line(passes(&TableInput::copy(copy, stated(options)), bytes));
+    // A copy may be packed: it has no name that says so.
+    let packed = bytes.starts_with(b"\x1f\x8b") || bytes.starts_with(b"\x28\xb5\x2f\xfd");
+    if !packed {
+        assert_eq!(copied, read(bytes, options));
+    }
+}
+
 pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
-    let lines = input.u8();
+    let form = input.u8();
     let text = input.rest();
-    match lines {
+    match form {
         // Blank lines up to the end of the reader's buffer and around it.
-        200.. => check(&[&vec![b'\n'; (64 << 10) - usize::from(lines - 200)], text].concat()),
-        _ => check(text),
+        200.. => check(
+            &[&vec![b'\n'; (64 << 10) - usize::from(form - 200)], text].concat(),
+            b',',
+        ),
+        190..200 => check_lines(text),
+        180..190 => check(text, b";\t|"[usize::from(form) % 3]),
+        174..180 => {
+            let encoding = ["utf-16le", "windows-1252", "shift_jis"][usize::from(form) % 3];
+            check_copy(text, &format!("encoding = \"{encoding}\""));
+        }
+        172 | 173 => check_copy(text, ""),
+        171 => check_copy(text, "header = false\nquote = \"none\""),
+        170 => check_copy(text, "format = \"jsonl\""),
+        _ => check(text, b','),
     }
 }
 
@@ -155,6 +226,17 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         b"\0a,b\n\xc3,\xa9\n",
         b"\xd2a,b\n\"1\",\"2\"\n3,\xc3\xa9\n",
         b"\xcc\xc3\xa9,b\n1,2\n",
+        b"\xbe{\"a\":\"x\",\"b\":1.50}\n\n{\"b\":null,\"a\":\"\\u00e9\\n\"}\n",
+        b"\xbe{\"a\":[1]}\n",
+        b"\xb4a;b\n1;\"2;3\"\n",
+        b"\xb5a\tb\n1\t2\n",
+        b"\xaea\0,\0b\0\n\x001\0,\x002\0\n\0",
+        b"\xafa;b\n\xe9;\x80\n",
+        b"\xaca|b\n1|2\n",
+        b"\xac\x1f\x8b\x08\0\0\0\0\0\0\x03",
+        b"\xac\x28\xb5\x2f\xfd\0\x38\x21\0\0a,b\n",
+        b"\xab1,\"2\n",
+        b"\xaa{\"a\":1}\n",
     ]
     .map(<[u8]>::to_vec)
     .into()

@@ -28,17 +28,6 @@ fn a_missing_column_is_named_beside_those_there_are() {
 }
 
 #[test]
-fn another_separator_than_a_comma_is_named() {
-    let stage = Stage::new();
-    for separator in [";", "\t", "|"] {
-        let table = "passport,country,lane\nl898902c3,UTO,1\n".replace(',', separator);
-        let says = ["bad.csv, line 1", "separated by commas"];
-        stage.bad_table(table, "table-missing-column", &says);
-    }
-    stage.good();
-}
-
-#[test]
 fn a_duplicate_column_is_named() {
     let stage = Stage::new();
     let table = "passport,country,passport\nl898902c3,UTO,Z0000001\n";
@@ -48,24 +37,19 @@ fn a_duplicate_column_is_named() {
 }
 
 #[test]
-fn a_byte_order_mark_is_stripped_and_utf_16_is_refused_with_a_hint() {
+fn a_byte_order_mark_is_stripped_and_utf_16_without_one_is_refused_with_a_hint() {
     let stage = Stage::new();
-    let says = ["bad.csv, line 1", "UTF-16", "CSV UTF-8"];
-    let units: Vec<u16> = "\u{feff}passport,country,lane\nl898902c3,UTO,1\n"
-        .encode_utf16()
-        .collect();
-    for with_mark in [&units[..], &units[1..]] {
-        let little: Vec<u8> = with_mark
-            .iter()
-            .flat_map(|unit| unit.to_le_bytes())
-            .collect();
-        let big: Vec<u8> = with_mark
-            .iter()
-            .flat_map(|unit| unit.to_be_bytes())
-            .collect();
-        stage.bad_table(little, "table-not-utf8", &says);
-        stage.bad_table(big, "table-not-utf8", &says);
-    }
+    let says = [
+        "bad.csv, line 1",
+        "UTF-16",
+        "--encoding utf-16le",
+        "CSV UTF-8",
+    ];
+    let units = || "passport,country,lane\nl898902c3,UTO,1\n".encode_utf16();
+    let little: Vec<u8> = units().flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = units().flat_map(u16::to_be_bytes).collect();
+    stage.bad_table(little, "table-not-utf8", &says);
+    stage.bad_table(big, "table-not-utf8", &says);
     let border = stage.place.read("border.csv");
     stage
         .place
