@@ -36,6 +36,33 @@ fn the_walk_through_works_as_it_is_written() {
 }
 
 #[test]
+fn the_commands_about_tables_work_as_they_are_written() {
+    let mut machines = Machines::new();
+    let mut said = String::new();
+    for step in steps(&document("docs/tables.md")) {
+        said += &machines.step(&step);
+    }
+    for expected in [
+        "their_case",
+        "3,\"document=number,state\",document-number",
+        "4,\"document=number,state\",document-state",
+        "some.csv, line 3",
+    ] {
+        assert!(said.contains(expected), "{expected}\n{said}");
+    }
+    let matches = |dir: &str| {
+        let path = machines.folder("T").join(dir).join("matches.csv");
+        fs::read_to_string(path).unwrap()
+    };
+    for dir in ["first", "second", "third"] {
+        let text = matches(dir);
+        assert!(text.contains("document:UTO:L898902C3"), "{dir}: {text}");
+        assert_eq!(text.lines().count(), 2, "{dir}: {text}");
+    }
+    assert!(!machines.folder("T").join("fourth/matches.csv").exists());
+}
+
+#[test]
 fn the_first_commands_are_the_two_that_are_promised() {
     let text = document("README.md");
     let first: Vec<String> = steps(&text)
@@ -87,7 +114,8 @@ fn no_document_shows_a_command_that_nobody_runs() {
         }
     }
     // Run by tests of their own.
-    let run = ["docs/operations.md", "docs/documents.md"].map(|name| workspace().join(name));
+    let run = ["docs/operations.md", "docs/documents.md", "docs/tables.md"];
+    let run = run.map(|name| workspace().join(name));
     for path in documents().into_iter().filter(|path| !run.contains(path)) {
         let text = fs::read_to_string(&path).unwrap();
         assert!(steps(&text).is_empty(), "{} shows commands", path.display());

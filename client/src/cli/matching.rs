@@ -304,7 +304,7 @@ pub(crate) fn run(context: &Context, args: &MatchArgs) -> Outcome<Exit> {
         return Err(Failure::usage(
             "usage",
             "--out and --rejects are one file",
-            "name two",
+            "give each a name of its own",
         ));
     }
     let home = context.open_home()?;
