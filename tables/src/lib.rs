@@ -23,6 +23,7 @@ mod detect;
 mod error;
 mod extract;
 mod format;
+mod header;
 mod input;
 mod json_lines;
 mod label;

@@ -5,6 +5,7 @@ use crate::{
 };
 use std::fs;
 use std::io::Write;
+use std::path::PathBuf;
 use tempfile::TempDir;
 
 fn table(bytes: &[u8]) -> (TempDir, PathBuf) {
