@@ -138,7 +138,7 @@ impl RejectsWriter {
         Ok(())
     }
 
-    fn line<'a>(&mut self, fields: [&'a str; 4]) -> Result<(), TableError> {
+    fn line(&mut self, fields: [&str; 4]) -> Result<(), TableError> {
         let result = self.csv.write_record(fields);
         result.map_err(|e| io_error(&self.path, "write the output", e.into()))
     }

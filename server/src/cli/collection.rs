@@ -28,7 +28,7 @@ use tallystick_agency::report::{Report, facts, list, moment, or_dash};
 #[derive(Debug, Subcommand)]
 pub(super) enum CollectionCommand {
     /// Publish a table as a collection, or publish it anew
-    Publish(PublishArgs),
+    Publish(Box<PublishArgs>),
     /// Show all collections
     List,
     /// Offer a collection no more, and destroy its keys
