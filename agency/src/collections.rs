@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use serde::{Deserialize, Serialize};
 use tallystick_protocol::{
     group::Kernel,
-    identifiers::Profile,
+    identifiers::{IdentifierType, Profile},
     oprf::SecretKey,
     statements::{Hex, Line, Mode, Name, ProfileReference, TypeKey},
 };
@@ -35,7 +35,8 @@ pub struct TableSource {
     /// `--label` columns.
     #[serde(default)]
     pub label: Vec<String>,
-    /// `--profile`: the name of a built-in profile, or a file; `exact` when absent.
+    /// `--profile`: the name of a built-in profile, a file, or what the file said when the list was
+    /// published; `exact` when absent.
     #[serde(default)]
     pub profile: Option<String>,
     /// What flags state of how it is read.
@@ -98,6 +99,9 @@ pub struct Meta {
     pub types: Vec<Name>,
     /// Profile of its elements.
     pub profile: ProfileReference,
+    /// Rules of its elements, by type; empty in what was published before this was kept.
+    #[serde(default)]
+    pub rules: BTreeMap<Name, Vec<Line>>,
     /// Names of the columns in its labels.
     pub label_columns: Vec<Line>,
     /// Tags in its snapshot, padding included.
@@ -154,6 +158,19 @@ impl Meta {
 pub fn profile_reference(profile: &Profile) -> Result<ProfileReference> {
     ProfileReference::try_from(profile)
         .map_err(|why| AgencyError::Bug(format!("a profile's id: {why}")))
+}
+
+/// The names of the rules by which a profile makes elements of a type, as statements list them.
+///
+/// # Errors
+/// `Bug` only.
+pub fn rule_names(profile: &Profile, type_name: &Name) -> Result<Vec<Line>> {
+    let ty = type_name.as_str().parse::<IdentifierType>();
+    let rules = ty.map(|ty| profile.rules(ty)).unwrap_or_default();
+    let names = rules.iter().map(|rule| rule.name().parse());
+    names
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|why| AgencyError::Bug(format!("a rule's name: {why}")))
 }
 
 /// Where the snapshot of this digest lies.

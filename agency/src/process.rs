@@ -41,19 +41,22 @@ pub fn harden() -> Result<()> {
 /// wipes it. All threads that begin after this have the mask of the one that calls.
 fn signals_apart() -> Result<()> {
     let failed = |e: &dyn std::fmt::Display| AgencyError::Bug(format!("signals: {e}"));
+    let ends = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+    let ends: SigSet = ends.into_iter().collect();
+    let (ready, is_ready) = std::sync::mpsc::channel();
     std::thread::Builder::new()
         .name("signals".to_owned())
-        .spawn(|| {
+        .spawn(move || {
+            // A child inherits the mask of the thread that made it, in which they are blocked.
+            let _ = ready.send(ends.thread_unblock());
             loop {
                 std::thread::park();
             }
         })
         .map_err(|e| failed(&e))?;
-    let ends = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
-    ends.into_iter()
-        .collect::<SigSet>()
-        .thread_block()
-        .map_err(|e| failed(&e))
+    let unblocked = is_ready.recv().map_err(|e| failed(&e))?;
+    unblocked.map_err(|e| failed(&e))?;
+    ends.thread_block().map_err(|e| failed(&e))
 }
 
 /// Whether this process was told to take no notice of a signal, as `nohup` does with SIGHUP. Where the

@@ -14,17 +14,19 @@ use std::{
 
 use tallystick_protocol::{
     group::Kernel,
-    identifiers::Profile,
     statements::{Hex, Line, Mode, Name},
 };
 use tallystick_tables::{Rejects, RejectsWriter, TableInput, Tally};
 
 use self::work::Work;
 use crate::{
-    collections::{EpochSeed, Meta, TableSource, epoch_keys, profile_reference, snapshot_path},
+    collections::{
+        EpochSeed, Meta, TableSource, epoch_keys, profile_reference, rule_names, snapshot_path,
+    },
     error::{AgencyError, Result},
     fs::{OWNER_FILE, create_owner_dir},
     home::Home,
+    profiles,
     store::{Collection, Store},
 };
 
@@ -184,7 +186,12 @@ pub async fn publish(
             return Err(error);
         }
     };
+    let rules = types.iter().map(|ty| {
+        let names = rule_names(mapping.profile(), ty)?;
+        Ok((ty.clone(), names))
+    });
     let meta = Meta {
+        rules: rules.collect::<Result<_>>()?,
         types,
         profile: profile_reference(mapping.profile())?,
         label_columns,
@@ -341,10 +348,9 @@ fn absolute(mut source: TableSource) -> Result<TableSource> {
         source.input = whole(&source.input)?;
     }
     source.mapping = source.mapping.as_deref().map(whole).transpose()?;
-    if let Some(name) = source.profile.as_mut()
-        && Profile::built_in(name).is_none()
-    {
-        *name = whole(Path::new(name))?.to_string_lossy().into_owned();
+    // What it says, and not where it is: the next epoch may find another file there, or none.
+    if let Some(name) = source.profile.as_mut() {
+        *name = profiles::text(name)?;
     }
     Ok(source)
 }

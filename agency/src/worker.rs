@@ -69,12 +69,19 @@ impl Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         drop(self.pool.take());
+        // A job that holds the last clone keeps the others from ending, too: who waited for them on
+        // its thread would wait for ever.
+        let own = thread::current().id();
+        if self
+            .handles
+            .iter()
+            .any(|handle| handle.thread().id() == own)
+        {
+            return;
+        }
         for handle in self.handles.drain(..) {
-            // A job may hold the last clone: its thread cannot wait for itself.
-            if handle.thread().id() != thread::current().id() {
-                // Jobs catch their panics.
-                let _ = handle.join();
-            }
+            // Jobs catch their panics.
+            let _ = handle.join();
         }
     }
 }
@@ -198,6 +205,28 @@ mod tests {
             drop(pool);
             assert!(gone.load(Ordering::SeqCst));
         }
+    }
+
+    /// Nobody should write such a job; it must not hang all the same.
+    #[tokio::test]
+    async fn a_job_may_hold_the_last_of_the_pool() {
+        let pool = WorkerPool::new(2).unwrap();
+        let (done, ended) = oneshot::channel();
+        let own = pool.clone();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let begun = pool.run(move || {
+            let _ = wait.recv();
+            drop(own);
+            let _ = done.send(());
+        });
+        tokio::select! {
+            _ = begun => unreachable!("it waits"),
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
+        drop(pool);
+        go.send(()).unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(20), ended).await;
+        assert_eq!(ended.unwrap(), Ok(()));
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use sha2::{Digest, Sha256};
@@ -14,7 +14,7 @@ use tallystick_agency::{
     spool::Spool,
 };
 use tallystick_protocol::{
-    identifiers::{Element, padded_size, padding_element},
+    identifiers::{Element, IdentifierType, Profile, padded_size, padding_element},
     oprf::SessionSeed,
     statements::{Hex, Name},
 };
@@ -38,6 +38,7 @@ pub(crate) fn id_of(element: &Element) -> ElementId {
 /// What a first pass over a table found.
 #[derive(Debug)]
 pub(crate) struct Plan {
+    profile: Arc<Profile>,
     pub(crate) source: Source,
     pub(crate) extractor: Extractor,
     pub(crate) tally: Tally,
@@ -49,6 +50,10 @@ pub(crate) struct Plan {
     /// The list of rejected keys, until the run has done its work.
     rejects: Mutex<Option<RejectsWriter>>,
 }
+
+/// The fewest places for keys of one type, where a row has many: more than a row of usual names emits
+/// under any built-in profile.
+const LEAST_SIMILAR: u64 = 64;
 
 /// A row of bits.
 #[derive(Debug)]
@@ -142,6 +147,7 @@ impl Plan {
         }
         let (first, distinct) = first_places(&mut spool, tally.elements, &types)?;
         Ok(Self {
+            profile: Arc::clone(mapping.profile()),
             source,
             extractor,
             tally,
@@ -169,8 +175,20 @@ impl Plan {
     pub(crate) fn padded(&self) -> BTreeMap<Name, u64> {
         self.distinct
             .iter()
-            .map(|(name, n)| (name.clone(), padded_size(*n)))
+            .map(|(name, n)| (name.clone(), self.padded_size(name, *n)))
             .collect()
+    }
+
+    /// What so many elements of a type are padded to. Under a profile with similar keys a single row's
+    /// number of elements says how long its names are: all rows of usual names look the same.
+    fn padded_size(&self, name: &Name, elements: u64) -> u64 {
+        let ty = name.as_str().parse::<IdentifierType>();
+        let similar = ty.is_ok_and(|ty| self.profile.rules(ty).len() > 1);
+        padded_size(if similar {
+            elements.max(LEAST_SIMILAR)
+        } else {
+            elements
+        })
     }
 
     /// Reads the table again and gives its elements in chunks of one type, padding mixed in at
@@ -183,7 +201,8 @@ impl Plan {
         mut emit: impl FnMut(Chunk) -> Outcome<()>,
     ) -> Outcome<()> {
         for (name, real) in &self.distinct {
-            let mixer = Mixer::new(session, seed, name.clone(), *real, chunk_elements);
+            let places = self.padded_size(name, *real);
+            let mixer = Mixer::new(session, seed, name.clone(), (*real, places), chunk_elements);
             self.send_type(mixer, &mut emit)?;
         }
         Ok(())
@@ -297,7 +316,7 @@ impl<'a> Mixer<'a> {
         session: &'a Hex<16>,
         seed: &'a SessionSeed,
         type_name: Name,
-        real: u64,
+        (real, places): (u64, u64),
         chunk_elements: usize,
     ) -> Self {
         let chunk = Chunk {
@@ -310,7 +329,7 @@ impl<'a> Mixer<'a> {
             session,
             seed,
             real_left: real,
-            places_left: padded_size(real),
+            places_left: places,
             draws: 0,
             chunk_elements,
             chunk,

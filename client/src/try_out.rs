@@ -8,9 +8,13 @@
 mod children;
 
 use std::{
-    io::Write,
+    io::{Read, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Instant,
 };
@@ -20,7 +24,7 @@ use tallystick_agency::{
     AgencyError, clock,
     collections::TableSource,
     command::runtime,
-    exit::{Failure, Outcome},
+    exit::{Exit, Failure, Outcome},
     home::{Home, InitOptions},
     peers,
     process::{self, Usage},
@@ -34,7 +38,7 @@ use tallystick_protocol::{
 };
 use tallystick_server::Node;
 use tallystick_tables::{Rejects, TableFormat};
-use tokio::io::AsyncReadExt;
+use tokio::sync::oneshot;
 
 use self::children::{Ready, Sender, Spent, receive};
 use crate::{
@@ -68,6 +72,8 @@ pub struct TryOptions {
     pub out: Option<PathBuf>,
     /// Whether an existing output may be replaced.
     pub force: bool,
+    /// `--profile`, for the sample data.
+    pub profile: Option<String>,
     /// What becomes of rejected keys: the list is that of the own table.
     pub rejects: Rejects,
     /// No progress.
@@ -239,7 +245,7 @@ fn tables(options: &TryOptions, dir: &Path) -> Outcome<(TableSource, TableSource
             datagen::generate(&data, ours, theirs, overlap, seed, false)
                 .map_err(|e| Failure::usage(e.code(), e.to_string(), ""))?;
             let source = |file: &str, label: &[&str]| TableSource {
-                profile: None,
+                profile: options.profile.clone(),
                 input: data.join(file),
                 keys: vec![SAMPLE_KEY.to_owned()],
                 mapping: None,
@@ -337,6 +343,7 @@ fn audit_both(records: &[PathBuf; 2], trust: &Path, quiet: bool) -> Outcome<Vec<
 /// A failure of the home, the table or the network.
 pub fn send(home: Home, collection: Name, table: TableSource, rejects: Rejects) -> Outcome<()> {
     let at = Instant::now();
+    let stdin = StdinEnd::watch()?;
     runtime()?.block_on(async {
         let store = home.store().await?;
         let options = PublishOptions {
@@ -380,7 +387,7 @@ pub fn send(home: Home, collection: Name, table: TableSource, rejects: Rejects) 
             tags: elements,
             publish_seconds,
         })?;
-        tallystick_server::serve(listener, node, stdin_ended()).await?;
+        tallystick_server::serve(listener, node, stdin.ended()).await?;
         let Usage {
             cpu_seconds,
             peak_rss_bytes,
@@ -392,10 +399,39 @@ pub fn send(home: Home, collection: Name, table: TableSource, rejects: Rejects) 
     })
 }
 
-async fn stdin_ended() {
-    let mut byte = [0u8; 1];
-    // Data and errors end it as well: nobody is there to say anything else.
-    let _ = tokio::io::stdin().read(&mut byte).await;
+/// The end of standard input: the other process is done with this one, or is no more. Data end it as
+/// well: nobody is there to say anything.
+struct StdinEnd {
+    ended: oneshot::Receiver<()>,
+    /// Whether somebody waits for it; until then the process ends with it.
+    awaited: Arc<AtomicBool>,
+}
+
+impl StdinEnd {
+    fn watch() -> Outcome<Self> {
+        let (end, ended) = oneshot::channel();
+        let awaited = Arc::<AtomicBool>::default();
+        let watched = Self {
+            ended,
+            awaited: Arc::clone(&awaited),
+        };
+        let watch = move || {
+            let _ = std::io::stdin().read(&mut [0u8; 1]);
+            if !awaited.load(Ordering::SeqCst) {
+                std::process::exit(Exit::Interrupted.code().into());
+            }
+            let _ = end.send(());
+        };
+        let spawned = thread::Builder::new().name("stdin".to_owned()).spawn(watch);
+        spawned.map_err(|e| bug(format!("cannot start a thread: {e}")))?;
+        Ok(watched)
+    }
+
+    async fn ended(self) {
+        self.awaited.store(true, Ordering::SeqCst);
+        // Fails only where the thread is gone, and then so is what it read.
+        let _ = self.ended.await;
+    }
 }
 
 fn say<T: Serialize>(line: &T) -> Outcome<()> {

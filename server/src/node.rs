@@ -56,7 +56,7 @@ pub struct Node {
     /// Sessions under way, which end at `stop`.
     pub(crate) sessions: TaskTracker,
     pub(crate) stop: CancellationToken,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Health,
     nonces: SessionSeed,
     /// Derived keys of epochs in use. Never more than one epoch a collection.
@@ -115,7 +115,7 @@ impl Node {
             requests: Pace::new(limits.session_requests_per_minute_per_peer),
             sessions: TaskTracker::new(),
             stop: CancellationToken::new(),
-            metrics: Metrics::new(group::reference()),
+            metrics: Arc::new(Metrics::new(group::reference())),
             health: Health::default(),
             nonces: SessionSeed::new(secret),
             epochs: Mutex::new(HashMap::new()),

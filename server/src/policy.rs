@@ -10,7 +10,7 @@ use tallystick_agency::{
 };
 use tallystick_protocol::{
     session::Terms,
-    statements::{GrantLimits, Hex, Int, Mode, RefusalCode, Request, SnapshotReference},
+    statements::{GrantLimits, Hex, Int, Mode, Query, RefusalCode, Request, SnapshotReference},
 };
 
 use crate::{connections::PeerIdentity, node::Node};
@@ -57,6 +57,14 @@ pub(crate) async fn decide(
         return Ok(Err(RefusalCode::ModeNotOffered));
     }
     if request.profile != offered.meta.profile {
+        return Ok(Err(RefusalCode::ProfileMismatch));
+    }
+    // What the record says of the rules is what the list was made by.
+    let agreed = |query: &Query| {
+        let rules = offered.meta.rules.get(&query.type_name);
+        rules.is_none_or(|rules| *rules == query.rules)
+    };
+    if !request.queries.iter().all(agreed) {
         return Ok(Err(RefusalCode::ProfileMismatch));
     }
     let types = &offered.meta.types;
@@ -136,14 +144,19 @@ fn chunk_elements(limits: &Limits, sessions: u32) -> u32 {
     (1 << share.ilog2()).min(limits.chunk_elements)
 }
 
+/// Bytes of a detail: a line of a statement has room for 512.
+const LONGEST_DETAIL: usize = 400;
+
 /// In what the profile of a request differs from that of the collection.
 pub(crate) async fn profile_difference(node: &Node, request: &Request) -> Option<String> {
     let agency = request.receiver.agency.as_str();
     let offered = node.offered(agency, request.collection.as_str()).await;
     let offered = offered.ok().flatten()?;
-    let difference = offered.meta.profile.difference(&request.profile)?;
-    // A line of a statement is no longer than this.
-    Some(format!("profile: {difference}").chars().take(200).collect())
+    let difference = offered.meta.profile.difference(&request.profile);
+    let difference = difference.unwrap_or_else(|| "the request names other rules".to_owned());
+    let mut text = format!("profile: {difference}");
+    text.truncate(text.floor_char_boundary(LONGEST_DETAIL));
+    Some(text)
 }
 
 /// What a person who is refused can do about it.

@@ -111,8 +111,8 @@ impl Extractor {
         mut on_reject: impl FnMut(RowReject) -> Result<(), E>,
     ) -> Result<Vec<RowKey>, E> {
         tally.rows += 1;
-        let mut keys = Vec::with_capacity(self.keys.len());
-        let mut made = Vec::new();
+        let mut keys = Vec::new();
+        let mut of = Vec::with_capacity(self.keys.len());
         for (key_index, key) in self.keys.iter().enumerate() {
             let mut parts = [""; MAX_PARTS];
             for (part, field) in parts.iter_mut().zip(&key.fields) {
@@ -123,20 +123,17 @@ impl Extractor {
                 };
             }
             let parts = &parts[..key.fields.len().min(MAX_PARTS)];
-            match self.profile.keys(key.ty, key.form, parts, &mut made) {
+            let before = keys.len();
+            match self.profile.keys(key.ty, key.form, parts, &mut keys) {
                 Ok(Made::Nothing) => tally.empty += 1,
-                Ok(all) => {
+                Ok(made) => {
                     tally.keys += 1;
-                    tally.elements += made.len() as u64;
-                    tally.cut += u64::from(all == Made::Cut);
-                    keys.extend(made.drain(..).map(|one| RowKey {
-                        key_index,
-                        ty: key.ty,
-                        rule: one.rule,
-                        normalised: one.normalised,
-                    }));
+                    tally.elements += (keys.len() - before) as u64;
+                    tally.cut += u64::from(made == Made::Cut);
                 }
                 Err(reason) => {
+                    // What was made before it was refused.
+                    keys.truncate(before);
                     let line = row.line();
                     tally.reject(reason, line);
                     on_reject(RowReject {
@@ -146,10 +143,20 @@ impl Extractor {
                     })?;
                 }
             }
-            // What a key left behind that was refused in the end.
-            made.clear();
+            of.push((keys.len(), key_index, key.ty));
         }
-        Ok(keys)
+        let mut of = of.into_iter().peekable();
+        let keys = keys.into_iter().enumerate().map(|(i, key)| {
+            while of.next_if(|(end, ..)| *end <= i).is_some() {}
+            let (_, key_index, ty) = *of.peek()?;
+            Some(RowKey {
+                key_index,
+                ty,
+                rule: key.rule,
+                normalised: key.normalised,
+            })
+        });
+        Ok(keys.flatten().collect())
     }
 
     /// How many keys the mapping makes of a row at most.

@@ -87,6 +87,9 @@ impl KeySpec {
             if part.is_none() && !name.optional {
                 return Err(key_error("a part is empty"));
             }
+            if !is_known(name.name, part.as_ref()) {
+                return Err(key_error(WRONG_ORDER));
+            }
             parts.push(part);
         }
         Ok(Self { ty, form, parts })
@@ -366,11 +369,28 @@ fn key_from(mut fields: BTreeMap<String, String>, origin: &str) -> Result<KeySpe
         if part == Some(None) {
             return Err(field_error("has an empty field", name.name));
         }
+        if !is_known(name.name, part.as_ref().and_then(Option::as_ref)) {
+            return Err(key_error(WRONG_ORDER));
+        }
         parts.push(part.flatten());
     }
     match fields.keys().next() {
         Some(unknown) => Err(field_error("has no field", unknown)),
         None => Ok(KeySpec { ty, form, parts }),
+    }
+}
+
+/// What is wrong with a stated order that is none: every row would be refused for it.
+const WRONG_ORDER: &str = "date_order is none of =dmy, =mdy and =ymd";
+
+/// Whether a constant that is one of a few words is one of them.
+fn is_known(name: &str, part: Option<&Part>) -> bool {
+    match (name, part) {
+        ("date_order", Some(Part::Constant(order))) => {
+            let order = order.to_ascii_lowercase();
+            ["dmy", "mdy", "ymd"].contains(&order.as_str())
+        }
+        _ => true,
     }
 }
 

@@ -46,7 +46,7 @@ fn wrong_flags_are_refused() {
     }
     let shown = KeySpec::parse("document=passport").unwrap_err().to_string();
     assert!(
-        shown.contains("takes the parts number, state; or mrz, not 1"),
+        shown.contains("takes the parts number, state, or mrz, not 1"),
         "{shown}"
     );
 }
@@ -171,6 +171,7 @@ fn persons_have_optional_parts_and_another_form() {
     let file = toml("[[key]]\ntype = \"person\"\nmrz = \"zone\"\n").unwrap();
     assert_eq!(file.keys()[0], zone);
     assert_eq!(zone.to_string(), "person:mrz=zone");
+    assert_eq!(code("person=given,family,born,,,=dym"), "mapping-key");
     assert_eq!(code("text:mrz=zone"), "mapping-key");
     assert_eq!(code("person=given,,born"), "mapping-key");
     let both = "[[key]]\ntype = \"document\"\nmrz = \"zone\"\nnumber = \"n\"\nstate = \"s\"\n";

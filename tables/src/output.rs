@@ -188,6 +188,11 @@ impl MatchWriter {
                 .filter_map(|hit| self.recheck.score(row, hit.key_index, record))
                 .max();
             let surest = hits.iter().map(|hit| hit.rule.score_thousandths()).max();
+            // Who says little is soon alike: then it is no surer than what the rule rests on.
+            let checked = checked.map(|alike| match alike.whole {
+                true => alike.thousandths,
+                false => alike.thousandths.min(surest.unwrap_or_default()),
+            });
             let middle = [
                 joined(&hits, |h| h.ty.name().to_owned()),
                 joined(&hits, |h| h.rule.name().to_owned()),
@@ -267,13 +272,20 @@ fn joined(hits: &[&RowHit<'_>], field: impl Fn(&RowHit<'_>) -> String) -> String
     distinct.join(&JOINT.to_string())
 }
 
-/// One hit of each key of the mapping and rule, the surest rule first: a family of similar keys meets
-/// in many of them, and says the same each time.
+/// One hit of each key of the mapping and rule, the surest rule first, without rules that a surer one
+/// implies: who is exactly the same is also the same by every wider rule, and a list of all of them
+/// would hide what was found.
 fn surest_first<'a, 'b>(hits: &mut Vec<&'b RowHit<'a>>) -> Vec<&'b RowHit<'a>> {
     hits.sort_by_key(|hit| std::cmp::Reverse(hit.rule.score_thousandths()));
     let mut seen = HashSet::new();
     let mut first = std::mem::take(hits);
     first.retain(|hit| hit.rule == Rule::Exact || seen.insert((hit.key_index, hit.rule)));
+    let surest: Vec<(usize, Rule)> = first.iter().map(|hit| (hit.key_index, hit.rule)).collect();
+    let implied = |hit: &RowHit<'_>| {
+        let by = |(key, rule): &(usize, Rule)| *key == hit.key_index && rule.implies(hit.rule);
+        surest.iter().any(by)
+    };
+    first.retain(|hit| !implied(hit));
     first
 }
 

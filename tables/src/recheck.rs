@@ -1,6 +1,6 @@
 //! The re-check of a hit: what the own row says of a person beside what the opened label says.
 
-use tallystick_protocol::identifiers::{IdentifierType, Said, similarity};
+use tallystick_protocol::identifiers::{Alike, IdentifierType, Said, similarity};
 
 use crate::error::TableError;
 use crate::mapping::{Mapping, Part};
@@ -101,10 +101,10 @@ impl Recheck {
         Ok(Self { keys })
     }
 
-    /// How alike the row and a label's record are by a key of the mapping, in thousandths; `None` where
-    /// the record says nothing to compare.
+    /// How alike the row and a label's record are by a key of the mapping; `None` where the record says
+    /// nothing to compare.
     #[must_use]
-    pub fn score(&self, row: &Row<'_>, key_index: usize, record: &[String]) -> Option<u16> {
+    pub fn score(&self, row: &Row<'_>, key_index: usize, record: &[String]) -> Option<Alike> {
         let columns = self.keys.get(key_index)?.as_ref()?;
         let [given_name, surname, birth_date, date_order] =
             columns.own.each_ref().map(|own| match own {

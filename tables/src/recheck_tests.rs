@@ -11,7 +11,8 @@ fn score(own: &str, keys: &str, label: &[&str], record: &[&str]) -> Option<u16> 
     let recheck = Recheck::new(source.header(), &mapping, &owned(label)).unwrap();
     let mut rows = source.rows().unwrap();
     let row = rows.next_row().unwrap().unwrap();
-    recheck.score(&row, 0, &owned(record))
+    let alike = recheck.score(&row, 0, &owned(record));
+    alike.map(|alike| alike.thousandths)
 }
 
 #[test]

@@ -63,6 +63,33 @@ fn the_commands_about_tables_work_as_they_are_written() {
 }
 
 #[test]
+fn the_commands_about_matching_work_as_they_are_written() {
+    let mut machines = Machines::new();
+    let mut said = String::new();
+    for step in steps(&document("docs/matching.md")) {
+        match &step {
+            // What measures is another test, or takes a machine of its own.
+            Step::Block(words, block) if words == &["repeat"] => {
+                assert!(block.starts_with("cargo "), "{block}");
+            }
+            _ => said += &machines.step(&step),
+        }
+    }
+    assert_eq!(said.matches("phone:+442079460958").count(), 4, "{said}");
+    for expected in [
+        "person:one-edit:",
+        "date-one-edit",
+        "false hits to expect against 1000000 records",
+    ] {
+        assert!(said.contains(expected), "{expected}\n{said}");
+    }
+    let matches = fs::read_to_string(machines.folder("M").join("tried/matches.csv")).unwrap();
+    for row in ["Katarina", "Sean"] {
+        assert!(matches.contains(row), "{matches}");
+    }
+}
+
+#[test]
 fn the_first_commands_are_the_two_that_are_promised() {
     let text = document("README.md");
     let first: Vec<String> = steps(&text)
@@ -114,7 +141,12 @@ fn no_document_shows_a_command_that_nobody_runs() {
         }
     }
     // Run by tests of their own.
-    let run = ["docs/operations.md", "docs/documents.md", "docs/tables.md"];
+    let run = [
+        "docs/operations.md",
+        "docs/documents.md",
+        "docs/matching.md",
+        "docs/tables.md",
+    ];
     let run = run.map(|name| workspace().join(name));
     for path in documents().into_iter().filter(|path| !run.contains(path)) {
         let text = fs::read_to_string(&path).unwrap();

@@ -1,6 +1,7 @@
 //! The work of a publication: evaluate, spill, sort, seal, write.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::{BufWriter, Seek, SeekFrom, Write},
     path::Path,
@@ -14,7 +15,10 @@ use tallystick_protocol::{
     identifiers::{Element, padded_size, padding_element},
     oprf::{self, Output, SecretKey},
     signing::SigningKey,
-    snapshot::{LabelContext, LabelKey, SnapshotBuilder, bucket_bits, label_bytes, tag_bytes},
+    snapshot::{
+        LabelContext, LabelKey, MAX_LABEL_BYTES, SnapshotBuilder, bucket_bits, label_bytes,
+        tag_bytes,
+    },
     statements::{Hex, Int, Line, Mode, Name, ProfileReference, SnapshotPreamble},
 };
 use tallystick_tables::{
@@ -332,32 +336,46 @@ impl Work<'_> {
     }
 
     /// One label from those of all rows with the element: the distinct records, the first of them
-    /// where all would not fit. The flag says that some were left out.
+    /// where all would not fit. The flag says that some were left out. Takes time in the number of the
+    /// rows, of which a common key may have very many.
     fn merge(&self, labels: &[&[u8]]) -> Result<(Zeroizing<Vec<u8>>, bool)> {
-        let mut records: Vec<Vec<String>> = Vec::new();
-        for label in labels {
+        let mut records = Wiped(Vec::new());
+        let mut seen = HashSet::new();
+        // The brackets, and the two bytes that say how long a label is.
+        let (mut size, mut cut) = (2 + 2, false);
+        'labels: for label in labels {
+            // Most rows of one element have one label.
+            if !seen.insert(*label) {
+                continue;
+            }
             let label = LabelRecords::decode(label, self.label_columns.len())?;
             for record in label.records() {
-                if !records.contains(record) {
-                    records.push(record.clone());
+                // With the comma before it.
+                let more = LabelRecords::encode(std::slice::from_ref(record))?.len() - 2 + 1;
+                if records.0.contains(record) {
+                    continue;
                 }
+                if !records.0.is_empty() && size + more > MAX_LABEL_BYTES {
+                    cut = true;
+                    break 'labels;
+                }
+                size += more;
+                records.0.push(record.clone());
             }
         }
-        let mut cut = false;
-        let label = loop {
-            let label = LabelRecords::encode(&records)?;
-            if tallystick_protocol::snapshot::label_bytes(label.len()).is_ok() {
-                break label;
-            }
-            if records.len() < 2 {
-                // Says which limit, and what to do.
-                tallystick_protocol::snapshot::label_bytes(label.len())?;
-            }
-            records.pop();
-            cut = true;
-        };
-        zeroize::Zeroize::zeroize(&mut records);
+        let label = LabelRecords::encode(&records.0)?;
+        // A record that is too long alone: it says which limit, and what to do.
+        label_bytes(label.len())?;
         Ok((label, cut))
+    }
+}
+
+/// Records that are wiped however they end.
+struct Wiped(Vec<Vec<String>>);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.0);
     }
 }
 

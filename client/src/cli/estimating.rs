@@ -20,6 +20,8 @@ use crate::{
 
 /// The sizes that estimates are compared by: a watchlist against a register.
 const COMPARED: (f64, f64) = (1e4, 1e6);
+/// Fewer rows than this have too few pairs to see chance at work.
+const FEW: u64 = 1000;
 /// More false hits than this for each own row drown the true ones.
 const MANY: f64 = 0.01;
 
@@ -51,6 +53,8 @@ struct Estimated {
     sampled_rows: u64,
     against: u64,
     rules: Vec<RuleReport>,
+    /// Between the widest rule alone and all rules together.
+    false_hits_least: f64,
     false_hits: f64,
     false_hits_10k_by_1m: f64,
     warnings: Vec<String>,
@@ -108,14 +112,15 @@ impl Report for Estimated {
                 rule.rule.to_owned(),
                 format!("{:.2}", rule.elements_per_row),
                 format!("{least}{:.1}", rule.collision_entropy_bits),
-                format!("{most}{}", shown(rule.false_hits)),
-                format!("{most}{}", shown(rule.false_hits_10k_by_1m)),
+                shown_at_most(most, rule.false_hits),
+                shown_at_most(most, rule.false_hits_10k_by_1m),
             ]
         });
         text.push_str(&list(&header, rows));
         text.push_str(&format!(
-            "\n\nfalse hits to expect against {} records: at most {}",
+            "\n\nfalse hits to expect against {} records: {} to {}",
             self.against,
+            shown(self.false_hits_least),
             shown(self.false_hits)
         ));
         for warning in &self.warnings {
@@ -125,31 +130,45 @@ impl Report for Estimated {
     }
 }
 
+fn shown_at_most(most: &str, n: f64) -> String {
+    match n {
+        0.0 => "none by chance".to_owned(),
+        n => format!("{most}{}", shown(n)),
+    }
+}
+
 /// Two places that count.
 fn shown(n: f64) -> String {
     match n {
         n if n >= 100.0 => format!("{n:.0}"),
         n if n >= 1.0 => format!("{n:.1}"),
         n if n >= 0.01 => format!("{n:.2}"),
+        0.0 => "0".to_owned(),
         n => format!("{n:.0e}"),
     }
 }
 
 fn warnings(found: &Estimate, ours: f64, theirs: f64) -> Vec<String> {
     let mut warnings = Vec::new();
-    let total = found.false_hits(ours, theirs);
-    if total > MANY * ours {
-        let worst = |rule: &&RuleEstimate| rule.false_hits(ours, theirs, found.sampled);
+    if found.sampled < FEW {
+        warnings.push(format!(
+            "{} rows are too few to tell: the figures are bounds, and the true ones may be far lower",
+            found.sampled
+        ));
+    }
+    let (least, total) = found.false_hits(ours, theirs);
+    if found.sampled >= FEW && least > MANY * ours {
+        let worst = |rule: &&RuleEstimate| rule.false_hits(ours, theirs);
         let worst = found
             .rules
             .iter()
             .max_by(|a, b| worst(a).total_cmp(&worst(b)));
         let rule = worst.map_or("", |rule| rule.rule.name());
         warnings.push(format!(
-            "up to {} false hits for {} rows, most of them by {rule}: a narrower profile, or a person \
-             who checks each, is needed",
+            "{} to {} false hits for {ours} rows, most of them by {rule}: a narrower profile, or a \
+             person who checks each, is needed",
+            shown(least),
             shown(total),
-            ours
         ));
     }
     for rule in &found.rules {
@@ -177,8 +196,8 @@ pub(crate) fn run(context: &Context, args: &EstimateArgs) -> Outcome<Exit> {
         elements_per_row: rule.keys as f64 / found.sampled.max(1) as f64,
         collision_entropy_bits: rule.bits(),
         bound: rule.at_most,
-        false_hits: rule.false_hits(ours, theirs, found.sampled),
-        false_hits_10k_by_1m: rule.false_hits(COMPARED.0, COMPARED.1, found.sampled),
+        false_hits: rule.false_hits(ours, theirs),
+        false_hits_10k_by_1m: rule.false_hits(COMPARED.0, COMPARED.1),
     });
     let estimated = Estimated {
         profile: mapping.profile().id().to_owned(),
@@ -194,8 +213,9 @@ pub(crate) fn run(context: &Context, args: &EstimateArgs) -> Outcome<Exit> {
         sampled_rows: found.sampled,
         against: args.against,
         rules: rules.collect(),
-        false_hits: found.false_hits(ours, theirs),
-        false_hits_10k_by_1m: found.false_hits(COMPARED.0, COMPARED.1),
+        false_hits_least: found.false_hits(ours, theirs).0,
+        false_hits: found.false_hits(ours, theirs).1,
+        false_hits_10k_by_1m: found.false_hits(COMPARED.0, COMPARED.1).1,
         warnings: warnings(&found, ours, theirs),
     };
     context.print(PROGRAM, &estimated)?;

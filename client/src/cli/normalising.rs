@@ -12,7 +12,9 @@ use tallystick_agency::{
     exit::{Exit, Failure, Outcome},
     table_flags::RejectFlags,
 };
+use tallystick_protocol::identifiers::{IdentifierType, form_of};
 use tallystick_tables::{Extractor, RowKey, Tally};
+use zeroize::Zeroizing;
 
 use super::{Context, facts, tables::KeyArgs};
 use crate::progress::Progress;
@@ -79,7 +81,7 @@ struct Line<'a> {
 enum Keys<W: Write> {
     Table(csv::Writer<W>),
     Lines(W),
-    /// One object, whose member `keys` is a list; whether one stands in it.
+    /// One object, whose member `emitted` is a list; whether one stands in it.
     Object(W, bool),
 }
 
@@ -89,25 +91,34 @@ impl<W: Write> Keys<W> {
             return Ok(Self::Lines(out));
         }
         if json {
-            out.write_all(b"{\"schema\":\"tally.normalise/1\",\"keys\":[")?;
+            out.write_all(b"{\"schema\":\"tally.normalise/1\",\"emitted\":[")?;
             return Ok(Self::Object(out, false));
         }
         let mut table = csv::Writer::from_writer(out);
+        // Into a buffer, which takes it.
         table.write_record(["line", "type", "rule", "key"])?;
         Ok(Self::Table(table))
     }
 
     fn write(&mut self, line: u64, key: &RowKey) -> io::Result<()> {
+        // All that is emitted, while a hit shows the rule and the row's own fields alone.
+        let people = matches!(key.ty, IdentifierType::Person | IdentifierType::Name);
+        let form = people.then(|| form_of(&key.normalised.element)).flatten();
+        let form = form.map(|form| Zeroizing::new(format!("{}:{}:{}", key.ty, key.rule, *form)));
         let entry = Line {
             line,
             ty: key.ty.name(),
             rule: key.rule.name(),
-            key: &key.normalised.key_text,
+            key: form.as_ref().unwrap_or(&key.normalised.key_text),
         };
         match self {
             Self::Table(table) => {
                 let line = line.to_string();
-                Ok(table.write_record([&line, entry.ty, entry.rule, entry.key])?)
+                let written = table.write_record([&line, entry.ty, entry.rule, entry.key]);
+                written.map_err(|error| match error.into_kind() {
+                    csv::ErrorKind::Io(error) => error,
+                    _ => io::Error::other("not a line of CSV"),
+                })
             }
             Self::Lines(out) => {
                 serde_json::to_writer(&mut *out, &entry)?;

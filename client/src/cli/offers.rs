@@ -48,6 +48,7 @@ impl Report for Offers {
             vec![
                 entry.collection.to_string(),
                 types.join(", "),
+                entry.profile.id.to_string(),
                 entry.elements.to_string(),
                 labels.join(", "),
                 entry.epoch.to_string(),
@@ -58,6 +59,7 @@ impl Report for Offers {
             &[
                 "collection",
                 "types (budget)",
+                "profile",
                 "elements, padded",
                 "labels",
                 "epoch",

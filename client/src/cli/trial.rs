@@ -8,6 +8,7 @@ use serde_json::json;
 use tallystick_agency::{
     AgencyError,
     exit::{Exit, Failure, Outcome},
+    profiles,
     report::Report,
     table_flags::RejectFlags,
 };
@@ -78,6 +79,9 @@ pub(crate) fn send(context: &Context, args: &SenderArgs) -> Outcome<Exit> {
 }
 
 pub(crate) fn run(context: &Context, args: &TryArgs) -> Outcome<Exit> {
+    if let Some(name) = &args.keys.profile {
+        profiles::load(name)?;
+    }
     let ours = args
         .ours
         .clone()
@@ -115,6 +119,7 @@ pub(crate) fn run(context: &Context, args: &TryArgs) -> Outcome<Exit> {
         dir: args.dir.clone(),
         out: args.out.clone(),
         force: args.force,
+        profile: args.keys.profile.clone(),
         rejects: args.rejects.rejects(args.force),
         quiet: context.quiet,
     })?;

@@ -41,7 +41,7 @@ use tallystick_protocol::{
     snapshot::LabelContext,
     statements::{Charge, Hex, RefusalCode, SenderClosing, digest_of, open},
 };
-use tallystick_tables::{MatchWriter, Recheck, TableInput};
+use tallystick_tables::{MatchWriter, TableInput};
 
 pub(crate) use self::options::STDOUT;
 pub use self::options::{Finishing, Grounds, MatchOptions, MatchReport, SharedBuffer, Sink};
@@ -117,7 +117,7 @@ impl Runner<'_> {
         let plan = self.plan().await?;
         // Refuses an output that exists before anything is asked or charged.
         if options.out.is_some() {
-            drop(self.writer(&plan, &[])?);
+            drop(output::writer(options, &plan, &[])?);
         }
         let peer = self.store.peer(&options.peer).await?;
         let taken = match &peer {
@@ -206,8 +206,10 @@ impl Runner<'_> {
                     "{} was published under another profile: {difference}",
                     options.collection
                 ),
-                "ask with --profile as the collection was published, and with the same version of \
-                 this program; nothing was asked",
+                format!(
+                    "ask with --profile {}, and with the same version of this program; nothing was asked",
+                    entry.profile.id.as_str().trim_end_matches("/1")
+                ),
             ));
         }
         for type_name in plan.distinct.keys() {
@@ -259,23 +261,6 @@ impl Runner<'_> {
             );
         }
         Ok(Arc::new(plan))
-    }
-
-    fn writer(&self, plan: &Plan, their_columns: &[String]) -> Outcome<MatchWriter> {
-        let header = plan.source.header();
-        let writer = match &self.options.out {
-            Some(path) => MatchWriter::to_file(path, self.options.force, header, their_columns),
-            None => {
-                let stream: Box<dyn std::io::Write + Send> = match &self.options.sink {
-                    Sink::Stdout => Box::new(std::io::stdout()),
-                    Sink::Memory(buffer) => Box::new(buffer.clone()),
-                };
-                MatchWriter::to_stream(stream, STDOUT, header, their_columns)
-            }
-        };
-        let recheck = Recheck::new(header, &self.options.mapping, their_columns);
-        let recheck = recheck.map_err(AgencyError::from)?;
-        Ok(writer.map_err(AgencyError::from)?.rechecked(recheck))
     }
 
     /// Asks, sends, verifies, closes.
@@ -482,7 +467,7 @@ impl Runner<'_> {
     ) -> Outcome<MatchReport> {
         let preamble = snapshot.verified().preamble().clone();
         let columns = label_columns(&snapshot);
-        let writer = self.writer(&plan, &columns)?;
+        let writer = output::writer(self.options, &plan, &columns)?;
         let context = LabelContext::new(&self.options.collection, settled.grant_epoch);
         let labels = LabelOpener::new(Arc::clone(&snapshot), context, columns.len());
         let matched = settled.hits.len() as u64;

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use tallystick_agency::{AgencyError, exit::Outcome};
 use tallystick_protocol::snapshot::LabelContext;
-use tallystick_tables::{LabelRecords, MatchWriter, RowHit, Tally};
+use tallystick_tables::{LabelRecords, MatchWriter, Recheck, RowHit, Tally};
 
-use super::pipeline::{Hit, Hits};
+use super::{
+    options::{MatchOptions, STDOUT, Sink},
+    pipeline::{Hit, Hits},
+};
 use crate::{
     input::{Plan, id_of},
     snapshots::CachedSnapshot,
@@ -16,6 +19,28 @@ use crate::{
 pub(super) fn label_columns(snapshot: &CachedSnapshot) -> Vec<String> {
     let columns = &snapshot.verified().preamble().label_columns;
     columns.iter().map(ToString::to_string).collect()
+}
+
+/// Where matches go: a file that gets its name at the end, or a stream.
+pub(super) fn writer(
+    options: &MatchOptions,
+    plan: &Plan,
+    their_columns: &[String],
+) -> Outcome<MatchWriter> {
+    let header = plan.source.header();
+    let writer = match &options.out {
+        Some(path) => MatchWriter::to_file(path, options.force, header, their_columns),
+        None => {
+            let stream: Box<dyn std::io::Write + Send> = match &options.sink {
+                Sink::Stdout => Box::new(std::io::stdout()),
+                Sink::Memory(buffer) => Box::new(buffer.clone()),
+            };
+            MatchWriter::to_stream(stream, STDOUT, header, their_columns)
+        }
+    };
+    let recheck = Recheck::new(header, &options.mapping, their_columns);
+    let recheck = recheck.map_err(AgencyError::from)?;
+    Ok(writer.map_err(AgencyError::from)?.rechecked(recheck))
 }
 
 /// Opens labels where they lie.

@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tallystick_agency::{
     AgencyError, build, clock,
-    collections::profile_reference,
+    collections::{profile_reference, rule_names},
     exit::{Failure, Outcome},
     fs::{OWNER_FILE, atomic_write},
     peers::{int, own_reference, reference},
@@ -18,15 +18,14 @@ use tallystick_agency::{
     store::{NewRun, Peer, Run},
 };
 use tallystick_protocol::{
-    error::Error,
     frame::Frame,
     group,
-    identifiers::{IdentifierType, padded_size},
+    identifiers::padded_size,
     oprf::SessionSeed,
     session::{Asking, claim_commitment},
     signing::SigningKey,
     statements::{
-        Hex, Int, Legal, Line, Mode, Name, PROTOCOL, Persons, Query, Receiver, Request, SUITE,
+        Hex, Int, Legal, Line, Mode, PROTOCOL, Persons, Query, Receiver, Request, SUITE,
         SessionClass,
     },
 };
@@ -325,24 +324,17 @@ impl Runner<'_> {
         let now = clock::now_ms();
         let lifetime = i64::from(config.policy.request_lifetime_seconds) * 1000;
         let profile = self.options.mapping.profile();
-        let rules = |type_name: &Name| -> Result<Vec<Line>, Error> {
-            let ty = type_name.as_str().parse::<IdentifierType>();
-            let rules = ty.map(|ty| profile.rules(ty)).unwrap_or_default();
-            let names = rules.iter().map(|rule| rule.name().parse());
-            names
-                .collect::<Result<_, _>>()
-                .map_err(|why| Error::Malformed { what: "rules", why })
-        };
         let padded = plan.padded();
-        let queries = padded.iter().map(|(type_name, elements)| {
-            Ok(Query {
+        let mut queries = Vec::with_capacity(padded.len());
+        for (type_name, elements) in &padded {
+            queries.push(Query {
                 type_name: type_name.clone(),
-                rules: rules(type_name)?,
+                rules: rule_names(profile, type_name)?,
                 // Padded as well: the true number of records is not the peer's business.
-                records: Int::new(padded_size(plan.tally.rows))?,
-                elements: Int::new(*elements)?,
-            })
-        });
+                records: Int::new(padded_size(plan.tally.rows)).map_err(AgencyError::from)?,
+                elements: Int::new(*elements).map_err(AgencyError::from)?,
+            });
+        }
         let state = config.state.as_deref().map(str::parse::<Line>).transpose();
         let (legal, persons, claims) = self.grounds(&session)?;
         let previous = self.store.last_record(&peer.name).await?;
@@ -363,9 +355,7 @@ impl Runner<'_> {
             profile: profile_reference(self.options.mapping.profile())?,
             legal,
             persons,
-            queries: queries
-                .collect::<Result<_, Error>>()
-                .map_err(AgencyError::from)?,
+            queries,
             set_commitment: None,
             authorisation: None,
             // Filled in where the request is signed.

@@ -53,7 +53,7 @@ use zeroize::Zeroizing;
 
 pub use element::{ENCODING_VERSION, Element, MAX_VALUE_BYTES};
 pub use padding::{MIN_PADDED_SIZE, PADDING_TYPE, padded_size, padding_element};
-pub use person::{FIELD_SEPARATOR, Said, similarity};
+pub use person::{Alike, FIELD_SEPARATOR, Said, form_of, similarity};
 pub use profile::{Made, Profile, ProfileError, ProfilePart, tables_hash};
 pub use reject::Reject;
 pub use rule::{Rule, UnknownRule};

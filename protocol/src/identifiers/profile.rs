@@ -10,7 +10,7 @@ use super::{
     ENCODING_VERSION, IdentifierType, Key, MAX_VALUE_BYTES, Normalised, Reject, Rule, document,
     email, iban, imei,
     mrz::Mrz,
-    person::{self, Person},
+    person::{self, Person, PersonRules},
     phone, plate, text, vin, wallet,
 };
 
@@ -51,51 +51,8 @@ impl ProfilePart {
     }
 }
 
-/// How keys are made of persons and names.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct PersonRules {
-    /// Data elements that each key of a person rests on at least.
-    minimum_elements: u8,
-    /// Names of the rules, checked by [`Profile::from_toml`].
-    #[serde(rename = "rules")]
-    rule_names: Vec<String>,
-    #[serde(skip)]
-    rules: Vec<Rule>,
-    /// Letters that stay of a name that was cut.
-    #[serde(default = "three")]
-    pub(super) truncated_letters: u8,
-    /// Letters that both names have together at least, for the rule that needs no birth date.
-    #[serde(default = "eighteen")]
-    pub(super) long_name_letters: u8,
-    /// Transliterations of a person at most.
-    #[serde(default = "eight")]
-    pub(super) transliterations: u8,
-    /// Codes by ear of a person at most.
-    #[serde(default = "eight")]
-    pub(super) transcriptions: u8,
-}
-
-const fn three() -> u8 {
-    3
-}
-
-const fn eight() -> u8 {
-    8
-}
-
-const fn eighteen() -> u8 {
-    18
-}
-
 const fn keys_per_row() -> u16 {
     160
-}
-
-impl PersonRules {
-    pub(super) fn has(&self, rule: Rule) -> bool {
-        self.rules.contains(&rule)
-    }
 }
 
 #[derive(Deserialize)]
@@ -129,10 +86,13 @@ pub enum ProfileError {
     #[error("the id is that of a built-in profile, which says something else: choose another")]
     TakenId,
     /// An unknown type, or one that is named twice.
-    #[error("types: {0} is unknown or named twice")]
+    #[error("types: {0} is unknown or named twice; there are {names}", names = IdentifierType::names())]
     Type(String),
     /// An unknown rule, or one that is named twice.
-    #[error("person.rules: {0} is unknown or named twice")]
+    #[error(
+        "person.rules: {0} is unknown or named twice; there are {names}",
+        names = Rule::ALL.map(Rule::name).join(", ")
+    )]
     Rule(String),
     /// A rule whose keys rest on fewer elements than the profile asks for.
     #[error(
@@ -219,16 +179,8 @@ impl Profile {
         let of_people =
             |ty: &IdentifierType| matches!(ty, IdentifierType::Person | IdentifierType::Name);
         let person = match (file.person, types.iter().any(of_people)) {
-            (Some(rules), _) => checked(rules, types.contains(&IdentifierType::Name))?,
-            (None, false) => PersonRules {
-                minimum_elements: 3,
-                rule_names: Vec::new(),
-                rules: Vec::new(),
-                truncated_letters: three(),
-                long_name_letters: eighteen(),
-                transliterations: eight(),
-                transcriptions: eight(),
-            },
+            (Some(rules), _) => rules.checked(types.contains(&IdentifierType::Name))?,
+            (None, false) => PersonRules::none(),
             (None, true) => {
                 return Err(ProfileError::Range(
                     "the types person and name need a table [person] with their rules",
@@ -284,16 +236,17 @@ impl Profile {
     #[must_use]
     pub fn rules(&self, ty: IdentifierType) -> Vec<Rule> {
         match ty {
-            IdentifierType::Person => self.person.rules.clone(),
+            IdentifierType::Person => self.person.rules().to_vec(),
             IdentifierType::Name => {
-                let rules = self.person.rules.iter().copied();
+                let rules = self.person.rules().iter().copied();
                 rules.filter(|rule| person::is_of_names(*rule)).collect()
             }
             _ => vec![Rule::Exact],
         }
     }
 
-    /// Appends the keys of one identifier to `keys`. `parts` are those of the form `form` of
+    /// Appends the keys of one identifier to `keys`, which holds those of the other identifiers of the
+    /// row: all together are no more than the profile allows a row. `parts` are those of the form `form` of
     /// [`IdentifierType::forms`], in order; optional ones at the end may be missing or empty.
     ///
     /// # Errors
@@ -308,6 +261,9 @@ impl Profile {
         if !self.types.contains(&ty) {
             return Err(Reject::TypeNotInProfile);
         }
+        // The last part of a person says how to read, and nothing of anybody.
+        let says = |part: &&str| part.chars().any(char::is_alphanumeric);
+        let said_nothing = !parts.iter().take(5).any(says);
         let zone = match (form, parts) {
             (0, _) => None,
             (_, [zone]) if zone.trim().is_empty() => return Ok(Made::Nothing),
@@ -315,8 +271,8 @@ impl Profile {
             _ => return Err(Reject::Parts),
         };
         let person = match (ty, zone) {
-            (IdentifierType::Person, None) => Person::read(parts)?,
-            (IdentifierType::Person, Some(zone)) => Person::of_zone(&zone)?,
+            (IdentifierType::Person, None) => Person::read(parts, &self.person)?,
+            (IdentifierType::Person, Some(zone)) => Person::of_zone(&zone, &self.person)?,
             (IdentifierType::Name, None) => Person::read_name(parts)?,
             (IdentifierType::Document, Some(zone)) => {
                 let made = document::normalise(zone.document_number(), zone.issuer())?;
@@ -325,12 +281,11 @@ impl Profile {
             (_, Some(_)) => return Err(Reject::Parts),
             (_, None) => return Ok(exactly(normalise(ty, parts)?, keys)),
         };
-        if person.elements() == 0 {
-            return Ok(Made::Nothing);
-        }
         let before = keys.len();
-        let cut = person.keys(&self.person, self.keys_per_row.into(), keys);
+        let cut = person.keys(&self.person, self.keys_per_row.into(), keys)?;
         match keys.len() - before {
+            0 if said_nothing => Ok(Made::Nothing),
+            0 if cut => Ok(Made::Cut),
             0 => Err(Reject::TooFewElements),
             _ if cut => Ok(Made::Cut),
             _ => Ok(Made::All),
@@ -409,22 +364,6 @@ pub enum Made {
     Cut,
 }
 
-impl PersonRules {
-    fn text(&self) -> String {
-        let rules: Vec<&str> = self.rules.iter().map(|rule| rule.name()).collect();
-        format!(
-            "rules of version 1: {}\nminimum elements {}, truncated to {}, long names {}, \
-             transliterations {}, transcriptions {}\n",
-            rules.join(" "),
-            self.minimum_elements,
-            self.truncated_letters,
-            self.long_name_letters,
-            self.transliterations,
-            self.transcriptions
-        )
-    }
-}
-
 /// What statements call the tables hash of a profile: SHA-256 over the lines `tallystick profile/1`,
 /// the id, and for each part, ascending by name, its name, a space and its hash in hexadecimal; each
 /// line ends with LF.
@@ -467,46 +406,7 @@ fn normalise(ty: IdentifierType, parts: &[&str]) -> Result<Option<Normalised>, R
     }
 }
 
-fn checked(mut rules: PersonRules, with_names: bool) -> Result<PersonRules, ProfileError> {
-    rules.rules = each_once(&rules.rule_names, ProfileError::Rule)?;
-    if !(1..=5).contains(&rules.minimum_elements) {
-        return Err(ProfileError::Range(
-            "person.minimum_elements must be 1 to 5",
-        ));
-    }
-    if let Some(weak) = rules
-        .rules
-        .iter()
-        .find(|rule| rule.rests_on() < rules.minimum_elements)
-    {
-        return Err(ProfileError::Weak(weak.name()));
-    }
-    // `exact` has no similar ones to be weak about: whoever maps the type asks for it.
-    let similar = rules.rules.iter().any(|rule| *rule != Rule::Exact);
-    if with_names && similar && rules.minimum_elements > 2 {
-        return Err(ProfileError::Range(
-            "keys of the type name rest on two data elements: leave the type out, or lower \
-             person.minimum_elements to 2",
-        ));
-    }
-    let numbers = [
-        rules.truncated_letters,
-        rules.long_name_letters,
-        rules.transliterations,
-        rules.transcriptions,
-    ];
-    if rules.rules.is_empty() || numbers.contains(&0) {
-        return Err(ProfileError::Range(
-            "person.rules must name a rule, and numbers of [person] must be at least 1",
-        ));
-    }
-    // The order of a file carries nothing.
-    rules.rules.sort_unstable();
-    rules.rule_names.sort_unstable();
-    Ok(rules)
-}
-
-fn each_once<T: std::str::FromStr + PartialEq + Ord>(
+pub(super) fn each_once<T: std::str::FromStr + PartialEq + Ord>(
     names: &[String],
     error: fn(String) -> ProfileError,
 ) -> Result<Vec<T>, ProfileError> {

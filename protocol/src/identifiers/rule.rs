@@ -8,8 +8,9 @@ use std::str::FromStr;
 /// Commission Delegated Regulation (EU) 2023/333 says in Annex II which identity data are similar.
 /// Set intersection is exact, so a record emits one key for each form in which it may be met again,
 /// and each key carries its rule inside the element: a key of one rule never meets a key of another.
-/// Both sides emit the same family, so a match of two keys means that the two records are similar
-/// by that rule, and nothing else.
+/// Both sides emit the same family, so what meets is equal in what the rule keeps of a record. That is
+/// wider than its name in two cases, which [`Rule::OneEdit`] and [`Rule::Truncated`] say; the re-check
+/// of a hit tells them apart where the label names the person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Rule {
@@ -22,9 +23,12 @@ pub enum Rule {
     NameOrder,
     /// The same letters in another order, words joined or split.
     SwappedLetters,
-    /// One letter of one name inserted, left out, replaced, or swapped with its neighbour.
+    /// One letter of one name inserted, left out, replaced, or swapped with its neighbour: the names are
+    /// the same once at most one letter is left out of each. So a letter that moved further (MARIA,
+    /// ARIAN) meets as well.
     OneEdit,
-    /// One name cut short.
+    /// One name cut short: both begin with the same letters. So names that go on differently
+    /// (ALEXANDER, ALEXANDRA) meet as well.
     Truncated,
     /// Day and month of the birth date swapped.
     DateSwapped,
@@ -38,7 +42,7 @@ pub enum Rule {
     ThreeElements,
     /// The same with a place of birth under another of its names.
     RenamedPlace,
-    /// One name given as its first letter.
+    /// One name given as its first letter: both begin with it.
     Initial,
     /// Both names, and the year of birth alone.
     YearOfBirth,
@@ -108,6 +112,28 @@ impl Rule {
             Self::Initial => 760,
             Self::YearOfBirth => 700,
             Self::TwoOfThree => 650,
+        }
+    }
+
+    /// Whether two records that are similar by this rule are, by what it says, also similar by another.
+    #[must_use]
+    pub const fn implies(self, other: Self) -> bool {
+        match self {
+            Self::Exact => !matches!(other, Self::Exact),
+            Self::Transliteration => !matches!(other, Self::Exact | Self::Transliteration),
+            // The same words and the same date.
+            Self::NameOrder => matches!(
+                other,
+                Self::SwappedLetters
+                    | Self::DateSwapped
+                    | Self::DateOneEdit
+                    | Self::Calendar
+                    | Self::YearOfBirth
+            ),
+            Self::OneEdit | Self::Truncated => {
+                matches!(other, Self::TwoOfThree | Self::Initial)
+            }
+            _ => false,
         }
     }
 

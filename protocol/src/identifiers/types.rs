@@ -118,6 +118,13 @@ impl IdentifierType {
         }
     }
 
+    /// Whether a value of this type was given to one bearer by somebody who numbers them: that it is
+    /// met again is no chance.
+    #[must_use]
+    pub const fn is_unique(self) -> bool {
+        !matches!(self, Self::Person | Self::Name | Self::Text | Self::Bytes)
+    }
+
     /// All names, as messages list them: `document, person, …`.
     #[must_use]
     pub fn names() -> String {
@@ -140,7 +147,7 @@ impl IdentifierType {
         }
     }
 
-    /// Its forms for a message: `number, state; or mrz`, optional parts in brackets.
+    /// Its forms for a message: `number, state, or mrz`, optional parts in brackets.
     #[must_use]
     pub fn forms_text(self) -> String {
         let form = |form: &Form| -> String {
@@ -151,7 +158,7 @@ impl IdentifierType {
             parts.collect::<Vec<_>>().join(", ")
         };
         let forms: Vec<String> = self.forms().iter().map(form).collect();
-        forms.join("; or ")
+        forms.join(", or ")
     }
 
     /// The form of this name, and its index: the first has none, others have that of their one part.

@@ -59,6 +59,9 @@ impl ProfileReference {
             true => format!("both are {}", self.id),
             false => format!("{} here, {} there", self.id, other.id),
         };
+        if self.parts == other.parts {
+            text += "; their rules and tables are the same";
+        }
         let has = |profile: &Self, part: &ProfilePartReference| profile.parts.contains(part);
         let named = |profile: &Self, part: &ProfilePartReference| {
             profile.parts.iter().any(|other| other.name == part.name)

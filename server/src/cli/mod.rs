@@ -171,7 +171,7 @@ mod tests {
             "tallyd peer list",
             "tallyd peer revoke a",
             "tallyd collection publish c --input i --key text=a --key document=a,=UTO --label a,b \
-             --profile exact --allow x --allow y --max-session-elements 16 --peer-budget 1",
+             --profile eu-wide --allow x --allow y --max-session-elements 16 --peer-budget 1",
             "tallyd collection publish c --input i --mapping m",
             "tallyd collection list",
             "tallyd collection remove c",
@@ -197,7 +197,6 @@ mod tests {
             "tallyd collection publish c --input i",
             "tallyd collection publish c --key text=a",
             "tallyd collection publish c --input i --key text=a --mapping m",
-            "tallyd collection publish c --input i --key text=a --profile loose",
             "tallyd collection publish c --input i --key text=a --max-session-elements 15",
             "tallyd collection publish ../c --input i --key text=a",
         ] {

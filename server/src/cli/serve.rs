@@ -32,12 +32,14 @@ pub(super) fn run(context: &Context) -> Outcome<()> {
         tracing::warn!("{why}");
     }
 
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let pool = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let node = Node::open(home).await?;
         if let Err(error) = publish::finish_broken_off(&node.home, &*node.store).await {
             tracing::error!(code = error.code(), "cannot destroy old keys: {error}");
         }
+        let pool = node.pool.clone();
         let address = node.listen_address();
         let listener = TcpListener::bind(address)
             .await
@@ -70,8 +72,11 @@ pub(super) fn run(context: &Context) -> Outcome<()> {
         }
         served?;
         tracing::info!("stopped");
-        Ok(())
-    })
+        Outcome::Ok(pool)
+    });
+    drop(runtime);
+    // The last clone: it waits for jobs that nobody waits for, which hold keys.
+    pool.map(drop)
 }
 
 /// Starts to answer the operator's own machines.

@@ -235,15 +235,17 @@ impl Run {
         let counted = node.metrics.chunk();
         let work = AbortOnDropHandle::new(tokio::spawn(async move {
             let fresh: [u8; 32] = rand::random();
-            let (pool, asked) = (node.pool.clone(), Instant::now());
-            pool.run(move || {
-                node.metrics.stage(Stage::Queue, asked);
+            let asked = Instant::now();
+            // Not the node, which owns the pool.
+            let metrics = Arc::clone(&node.metrics);
+            let evaluated = node.pool.run(move || {
+                metrics.stage(Stage::Queue, asked);
                 let started = Instant::now();
                 let evaluation = accepted.evaluate(&receipt, &key, &fresh);
-                node.metrics.stage(Stage::Evaluate, started);
+                metrics.stage(Stage::Evaluate, started);
                 evaluation
-            })
-            .await
+            });
+            evaluated.await
         }));
         Ok((
             self,

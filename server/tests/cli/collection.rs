@@ -111,7 +111,7 @@ fn tables_that_do_not_fit_are_refused() {
     for (line, code) in [
         ("good.csv --key text=c", "table-missing-column"),
         ("good.csv --key text=a --label c", "table-missing-column"),
-        ("good.csv --key name=a", "mapping-key"),
+        ("good.csv --key names=a", "mapping-key"),
         ("good.csv --key document=a", "mapping-key-parts"),
         ("twice.csv --key text=a", "table-duplicate-column"),
         ("none.csv --key text=a", "table-empty"),
@@ -120,7 +120,7 @@ fn tables_that_do_not_fit_are_refused() {
         ("absent.csv --key text=a", "table-io"),
         ("good.csv", "usage"),
         ("good.csv --key text=a --mapping m", "usage"),
-        ("good.csv --key text=a --profile fuzzy", "usage"),
+        ("good.csv --key text=a --profile fuzzy", "unknown-profile"),
     ] {
         let line = format!("collection publish c --home alpha --input {line}");
         assert_eq!(place.fails(&line, 2), code, "{line}");

@@ -156,6 +156,7 @@ fn people(parts: &[&str]) {
                 continue;
             };
             assert_eq!(made == Made::Nothing, keys.is_empty());
+            assert!(keys.len() <= 160, "more than the budget of a row");
             let mut seen = std::collections::BTreeSet::new();
             for key in &keys {
                 assert!(

@@ -3,8 +3,9 @@
 use tallystick_agency::store::SessionStatus;
 use tallystick_protocol::{
     frame::{Frame, Kind},
+    identifiers::Profile,
     session::Finish,
-    statements::{Hex, ReceiverClosing, open_as_named, sign},
+    statements::{Hex, ProfileReference, ReceiverClosing, Refusal, Request, open_as_named, sign},
 };
 use tallystick_tests::{forge, stage::Stage};
 use tonic::Code;
@@ -207,4 +208,46 @@ async fn a_request_with_two_members_of_one_name_is_refused() {
     let mut call = receiver.say(honest.frame()).await;
     let grant = next(&mut call).await.unwrap().unwrap();
     assert_eq!(grant.kind(), Kind::Grant);
+}
+
+/// What its own program would not send: the node compares profiles, too, and names the difference.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_under_another_profile_is_refused_by_the_node() {
+    let receiver = Receiver::new();
+    let wide = Profile::built_in("eu-wide").unwrap();
+    let wide = ProfileReference::try_from(&wide).unwrap();
+    let asking = receiver.asking_with(Hex([1; 16]), 16, |request| request.profile = wide);
+    let mut call = receiver.say(asking.frame()).await;
+    let frame = next(&mut call).await.unwrap().unwrap();
+    let refused: Refusal = open_as_named(&frame).unwrap();
+    assert_eq!(refused.code.name(), "profile-mismatch");
+    let detail = refused.detail.unwrap().to_string();
+    assert!(detail.contains("exact/1 here, eu-wide/1 there"), "{detail}");
+    assert!(detail.contains("person"), "{detail}");
+}
+
+/// The record would say that the list was asked by other rules than it was made by.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_names_other_rules_is_refused_by_the_node() {
+    let receiver = Receiver::new();
+    let asking = receiver.asking_with(Hex([1; 16]), 16, |request| {
+        request.queries[0].rules = vec!["one-edit".parse().unwrap()];
+    });
+    let mut call = receiver.say(asking.frame()).await;
+    assert_eq!(refusal(&mut call).await, "profile-mismatch");
+}
+
+/// A hash that is not that of its parts is no profile: the request is malformed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_whose_parts_are_not_those_of_its_hash_is_refused() {
+    let receiver = Receiver::new();
+    let honest = receiver.asking(2, 16);
+    let payload = forge::payload(honest.frame());
+    let changed = payload.replace("\"id\":\"exact/1\"", "\"id\":\"exact/2\"");
+    assert_ne!(payload, changed);
+    let frame = forge::with_payload(honest.frame(), &changed, &receiver.signing);
+    let mut call = receiver.say(&frame).await;
+    let status = next(&mut call).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().starts_with("malformed: "), "{status}");
 }

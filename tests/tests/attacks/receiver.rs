@@ -85,6 +85,16 @@ impl Receiver {
 
     /// A request under a session id.
     pub fn asking_as(&self, session: Hex<16>, elements: u32) -> Asking {
+        self.asking_with(session, elements, |_| {})
+    }
+
+    /// The same, with a change.
+    pub fn asking_with(
+        &self,
+        session: Hex<16>,
+        elements: u32,
+        change: impl FnOnce(&mut Request),
+    ) -> Asking {
         let now = clock::now_ms();
         let ms = |at: i64| Int::new(at.try_into().unwrap()).unwrap();
         let mut request = Request {
@@ -94,6 +104,7 @@ impl Receiver {
             ..self.template.clone()
         };
         request.queries[0].elements = elements.into();
+        change(&mut request);
         let seed = SessionSeed::new([7; 32]);
         Asking::new(group::reference(), request, Arc::clone(&self.key), seed).unwrap()
     }

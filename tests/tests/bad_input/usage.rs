@@ -51,7 +51,7 @@ fn keys_of_an_unknown_type_or_form_are_explained() {
         (
             "dokument=passport,country",
             "mapping-key",
-            "document, text, bytes",
+            "document, person, name",
         ),
         ("padding=passport", "mapping-key", "the type is unknown"),
         ("document", "mapping-key", "no '='"),
@@ -59,7 +59,7 @@ fn keys_of_an_unknown_type_or_form_are_explained() {
         (
             "document=passport",
             "mapping-key-parts",
-            "2 part(s) (number, state), not 1",
+            "the parts number, state, or mrz, not 1",
         ),
         (
             "document=passport,country,lane",

@@ -83,6 +83,11 @@ impl BirthDate {
             ([one], _) if one.chars().all(|c| c == '<') => return Ok(None),
             ([year], _) if year.len() == 4 => Self::of(year, "", "")?,
             ([all], order) if all.len() == 8 && all.is_ascii() => {
+                // Nobody was born in the year 1205 or 5128: the year stands where it can be one.
+                let order = match plausible(&all[..4]) && !plausible(&all[4..]) {
+                    true => DateOrder::YearMonthDay,
+                    false => order,
+                };
                 let (a, b, c) = match order {
                     DateOrder::YearMonthDay => (&all[..4], &all[4..6], &all[6..]),
                     DateOrder::DayMonthYear => (&all[4..], &all[2..4], &all[..2]),
@@ -239,6 +244,12 @@ impl BirthDate {
     }
 }
 
+/// Whether four digits may be a year of birth, in any calendar that is read.
+fn plausible(year: &str) -> bool {
+    let year: u16 = year.parse().unwrap_or(0);
+    matches!(year, 1250..=1500 | 1850..=2100 | 2400..=2600)
+}
+
 fn is_number(part: &str) -> bool {
     part.bytes().all(|b| b.is_ascii_digit())
 }
@@ -271,6 +282,8 @@ mod tests {
             ("12/08/1974", "dmy"),
             ("12-08-1974", "DMY"),
             ("12081974", "dmy"),
+            ("19740812", "dmy"),
+            ("19740812", "mdy"),
             ("08/12/1974", "mdy"),
             ("08121974", "mdy"),
             ("1974-08-12T00:00:00Z", ""),

@@ -9,6 +9,28 @@ use super::super::{Reject, transliteration};
 /// The longest name, in letters and spaces. ICAO Doc 9303 leaves 39 for all names together.
 pub(super) const MAX_LETTERS: usize = 120;
 
+/// What forms say where nobody knows a name: whoever has no name would meet everybody who has none.
+/// Words that are somebody's name as well (NULL, NONE) are not among them. FNU and LNU are the
+/// abbreviations of American visas.
+pub(super) const PLACEHOLDERS: [&str; 12] = [
+    "DESCONHECIDO",
+    "DESCONOCIDO",
+    "FNU",
+    "INCONNU",
+    "INCONNUE",
+    "LNU",
+    "N A",
+    "NO NAME",
+    "NOT KNOWN",
+    "SCONOSCIUTO",
+    "UNBEKANNT",
+    "UNKNOWN",
+];
+
+/// The most bytes of a name, in either form: three of them, a date and what stands between fit into an
+/// element.
+const MAX_BYTES: usize = 300;
+
 /// One field of names, as it was written but for case, width, punctuation and spacing. Secret.
 pub(super) struct Name {
     /// NFKC, upper case, words parted by one space.
@@ -27,9 +49,11 @@ impl Name {
         let folded = if raw.is_ascii() {
             fold(raw.bytes().map(|b| char::from(b.to_ascii_uppercase())))?
         } else {
+            // NFKC takes U+00B4 apart into a space and a mark.
+            let raw = raw.chars().filter(|c| *c != '\u{b4}');
             fold(raw.nfkc().flat_map(char::to_uppercase).nfkc())?
         };
-        if folded.is_empty() {
+        if folded.is_empty() || PLACEHOLDERS.contains(&folded.as_str()) {
             return Ok(None);
         }
         let latin = if folded.is_ascii() {
@@ -37,7 +61,17 @@ impl Name {
         } else {
             transliterate(&folded, |_| 0)
         };
-        Ok(Some(Self { folded, latin }))
+        if folded.len().max(latin.len()) > MAX_BYTES {
+            return Err(Reject::NameLength);
+        }
+        // Of marks alone, or of a letter that has no sound of its own.
+        Ok((!latin.is_empty()).then_some(Self { folded, latin }))
+    }
+
+    /// Whether it is more than an initial. One character that is no ASCII letter may be a whole name.
+    pub(super) fn is_whole(&self) -> bool {
+        let letters = self.latin.len() - self.latin.matches(' ').count();
+        letters > 1
     }
 
     pub(super) fn folded(&self) -> &str {
@@ -106,6 +140,10 @@ pub(super) fn prefix(name: &str, n: usize) -> &str {
 /// differ by one edit share a form (the single-deletion neighbourhood).
 pub(super) fn deletions(name: &str) -> Vec<Zeroizing<String>> {
     let mut forms = vec![Zeroizing::new(name.to_owned())];
+    // One letter of two is an initial.
+    if name.chars().count() < 3 {
+        return forms;
+    }
     let mut before = None;
     for (at, c) in name.char_indices() {
         // Of a double letter either one leaves the same.
@@ -116,10 +154,7 @@ pub(super) fn deletions(name: &str) -> Vec<Zeroizing<String>> {
         let mut form = Zeroizing::new(String::with_capacity(name.len()));
         form.push_str(name.get(..at).unwrap_or_default());
         form.push_str(name.get(at + c.len_utf8()..).unwrap_or_default());
-        // An empty form would meet every other name of one letter.
-        if !form.is_empty() {
-            forms.push(form);
-        }
+        forms.push(form);
     }
     forms
 }
@@ -135,6 +170,10 @@ fn fold(chars: impl Iterator<Item = char>) -> Result<Zeroizing<String>, Reject> 
     let mut out = Zeroizing::new(String::with_capacity(4 * MAX_LETTERS));
     let (mut letters, mut space) = (0, false);
     for c in chars {
+        // Before letters: some of them are letters to Unicode.
+        if is_apostrophe(c) {
+            continue;
+        }
         if c.is_alphabetic() || is_combining_mark(c) {
             letters += 1 + usize::from(space);
             if letters > MAX_LETTERS {
@@ -144,7 +183,6 @@ fn fold(chars: impl Iterator<Item = char>) -> Result<Zeroizing<String>, Reject> 
                 out.push(' ');
             }
             out.push(c);
-        } else if is_apostrophe(c) {
         } else if c.is_whitespace() || parts_words(c) {
             space = !out.is_empty();
         } else {
@@ -159,7 +197,7 @@ fn is_apostrophe(c: char) -> bool {
     // most registers write an apostrophe for them or nothing.
     matches!(
         c,
-        '\'' | '`' | '\u{b4}' | '\u{2bb}'..='\u{2bf}' | '\u{2018}'..='\u{201b}' | '\u{2032}'
+        '\'' | '`' | '\u{2bb}'..='\u{2bf}' | '\u{2018}'..='\u{201b}' | '\u{2032}'
     )
 }
 
@@ -194,6 +232,22 @@ fn transliterate(folded: &str, choose: impl Fn(char) -> usize) -> Zeroizing<Stri
         });
         out.push(plain.unwrap_or(c));
     }
+    // Words of which nothing is left.
+    match out.split(' ').any(str::is_empty) {
+        false => out,
+        true => words(&out),
+    }
+}
+
+/// Words parted by one space.
+fn words(text: &str) -> Zeroizing<String> {
+    let mut out = Zeroizing::new(String::with_capacity(text.len()));
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(word);
+    }
     out
 }
 
@@ -213,9 +267,13 @@ mod tests {
 
     #[test]
     fn punctuation_and_spacing_carry_nothing() {
-        for raw in ["o'brien", "O’BRIEN", "OBrien", "O`Brien", " o ' brien "] {
-            assert_eq!(folded(raw).replace(' ', ""), "OBRIEN", "{raw}");
+        for c in [
+            '\'', '`', '\u{b4}', '\u{2bb}', '\u{2bc}', '\u{2bd}', '\u{2be}', '\u{2bf}', '\u{2018}',
+            '\u{2019}', '\u{201a}', '\u{201b}', '\u{2032}',
+        ] {
+            assert_eq!(folded(&format!("O{c}brien")), "OBRIEN", "{c:?}");
         }
+        assert_eq!(folded(" o ' brien "), "O BRIEN");
         for raw in [
             "Anna-Maria",
             "anna maria",
@@ -238,11 +296,15 @@ mod tests {
         assert!(latin("Дмитрий").is_ascii());
         // No table: as it stands.
         assert_eq!(latin("李"), "李");
+        assert_eq!(latin("Анна ь"), "ANNA");
     }
 
     #[test]
     fn empty_and_refused_names() {
-        for raw in ["", " ", "-", "<<<", "'"] {
+        // The soft sign has no letter in the zone, and a mark alone is none.
+        for raw in [
+            "", " ", "-", "<<<", "'", "Unknown", "n/a", "FNU", "ь", "\u{301}", "\u{2bc}",
+        ] {
             assert!(Name::read(raw).unwrap().is_none(), "{raw}");
         }
         for raw in ["R2D2", "a@b", "A\u{0}", "(unknown)", "?", "A\u{200b}B", "1"] {
@@ -270,6 +332,7 @@ mod tests {
         }
         assert!(forms("SMITH").is_disjoint(&forms("SMYYH")));
         assert_eq!(forms("A").len(), 1);
+        assert_eq!(forms("LI").len(), 1, "an initial is not one edit away");
     }
 
     proptest! {

@@ -9,6 +9,9 @@ use rphonetic::{DaitchMokotoffSoundex, DaitchMokotoffSoundexBuilder};
 static CODER: LazyLock<Option<DaitchMokotoffSoundex>> =
     LazyLock::new(|| DaitchMokotoffSoundexBuilder::default().build().ok());
 
+/// Letters that are coded: a code has six digits, and no more letters decide them.
+pub(super) const MAX_LETTERS: usize = 30;
+
 /// The codes of a name in the letters A to Z, six digits each: several where a spelling can be
 /// pronounced in several ways, ascending and each once. None for a name that has no sound here.
 pub(super) fn codes(name: &str) -> Vec<String> {
@@ -18,6 +21,7 @@ pub(super) fn codes(name: &str) -> Vec<String> {
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphabetic()) {
         return Vec::new();
     }
+    let name = name.get(..MAX_LETTERS).unwrap_or(name);
     let mut codes = coder.inner_soundex(name, true);
     codes.retain(|code| code.bytes().any(|b| b != b'0'));
     codes.sort_unstable();
@@ -28,6 +32,12 @@ pub(super) fn codes(name: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The rules are those of one version of the library, which the profile names.
+    #[test]
+    fn the_libraries_are_those_of_the_profile() {
+        crate::identifiers::assert_locked(super::super::TABLES);
+    }
 
     /// Published examples of the code. Should the library ever code otherwise, both sides would
     /// silently miss each other: then the profile's text must name its new version.

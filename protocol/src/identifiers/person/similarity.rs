@@ -27,6 +27,16 @@ impl std::fmt::Debug for Said<'_> {
     }
 }
 
+/// How alike two records are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Alike {
+    /// 1000 if all that both say is the same.
+    pub thousandths: u16,
+    /// Whether both names and whole birth dates were there to compare: else what is alike is only
+    /// what was said.
+    pub whole: bool,
+}
+
 /// How alike two records are, in thousandths: 1000 if all that both say is the same. `None` where they
 /// have nothing to compare.
 ///
@@ -35,9 +45,11 @@ impl std::fmt::Debug for Said<'_> {
 /// compared digit by digit in the same way; a day and month that are swapped count as 900. It orders
 /// hits for a person who reads them; it is no probability.
 #[must_use]
-pub fn similarity(ours: Said<'_>, theirs: Said<'_>) -> Option<u16> {
-    let names = names(ours, theirs).map(|alike| (alike, 2.0));
-    let dates = dates(ours, theirs).map(|alike| (alike, 1.0));
+pub fn similarity(ours: Said<'_>, theirs: Said<'_>) -> Option<Alike> {
+    let (names, both) = names(ours, theirs);
+    let (names, dates) = (names.map(|alike| (alike, 2.0)), dates(ours, theirs));
+    let whole = both && dates.is_some_and(|(_, whole)| whole);
+    let dates = dates.map(|(alike, _)| (alike, 1.0));
     let (sum, weight) = [names, dates]
         .into_iter()
         .flatten()
@@ -45,10 +57,14 @@ pub fn similarity(ours: Said<'_>, theirs: Said<'_>) -> Option<u16> {
             (sum + alike * weight, all + weight)
         });
     // Between 0 and 1000 by construction.
-    (weight > 0.0).then(|| (1000.0 * sum / weight).round() as u16)
+    (weight > 0.0).then(|| Alike {
+        thousandths: (1000.0 * sum / weight).round() as u16,
+        whole,
+    })
 }
 
-fn names(ours: Said<'_>, theirs: Said<'_>) -> Option<f64> {
+/// And whether both sides say both names.
+fn names(ours: Said<'_>, theirs: Said<'_>) -> (Option<f64>, bool) {
     let read = |raw: &str| Name::read(raw).ok().flatten();
     let (g, s) = (read(ours.given_name), read(ours.surname));
     let (h, t) = (read(theirs.given_name), read(theirs.surname));
@@ -74,10 +90,12 @@ fn names(ours: Said<'_>, theirs: Said<'_>) -> Option<f64> {
         mean(alike(&g, &t), alike(&s, &h)),
         words,
     ];
-    ways.into_iter().flatten().reduce(f64::max)
+    let both = g.is_some() && s.is_some() && h.is_some() && t.is_some();
+    (ways.into_iter().flatten().reduce(f64::max), both)
 }
 
-fn dates(ours: Said<'_>, theirs: Said<'_>) -> Option<f64> {
+/// And whether both are whole.
+fn dates(ours: Said<'_>, theirs: Said<'_>) -> Option<(f64, bool)> {
     let read = |said: Said<'_>| {
         let order = DateOrder::parse(said.date_order).ok()?;
         BirthDate::parse(said.birth_date, order).ok().flatten()
@@ -85,7 +103,8 @@ fn dates(ours: Said<'_>, theirs: Said<'_>) -> Option<f64> {
     let (a, b) = (read(ours)?, read(theirs)?);
     let alike = normalized_damerau_levenshtein(a.as_str(), b.as_str());
     let swapped = a.is_whole() && a.unordered().as_str() == b.unordered().as_str();
-    Some(if swapped { alike.max(0.9) } else { alike })
+    let alike = if swapped { alike.max(0.9) } else { alike };
+    Some((alike, a.is_whole() && b.is_whole()))
 }
 
 #[cfg(test)]
@@ -116,11 +135,15 @@ mod tests {
             (said("", "", "12/08/1974"), None),
         ];
         for (other, alike) in table {
-            assert_eq!(similarity(anna, other), alike);
-            assert_eq!(similarity(other, anna), alike);
+            for found in [similarity(anna, other), similarity(other, anna)] {
+                assert_eq!(found.map(|found| found.thousandths), alike);
+                let said = [other.given_name, other.surname, other.birth_date];
+                let whole = said.iter().all(|part| !part.is_empty());
+                assert!(found.is_none_or(|found| found.whole == whole));
+            }
         }
         let far = similarity(anna, said("Berta", "Schulz", "1931-02-03"));
-        assert!(far.is_some_and(|alike| alike < 500));
+        assert!(far.is_some_and(|alike| alike.thousandths < 500));
         assert_eq!(format!("{anna:?}"), "Said(..)");
     }
 
@@ -128,8 +151,8 @@ mod tests {
         #[test]
         fn it_stays_in_its_range(a in any::<[String; 3]>(), b in any::<[String; 3]>()) {
             let alike = similarity(said(&a[0], &a[1], &a[2]), said(&b[0], &b[1], &b[2]));
-            prop_assert!(alike.is_none_or(|alike| alike <= 1000));
-            prop_assert!(similarity(said(&a[0], &a[1], &a[2]), said(&a[0], &a[1], &a[2])).is_none_or(|alike| alike == 1000));
+            prop_assert!(alike.is_none_or(|alike| alike.thousandths <= 1000));
+            prop_assert!(similarity(said(&a[0], &a[1], &a[2]), said(&a[0], &a[1], &a[2])).is_none_or(|alike| alike.thousandths == 1000));
         }
     }
 }

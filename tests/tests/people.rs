@@ -1,0 +1,262 @@
+//! Similar people between two agencies: found by their rules, scored, and only under a profile that
+//! both sides name.
+
+use std::{collections::BTreeMap, fs};
+
+use tallystick_tests::place::Place;
+
+/// Own rows, each with the rule by which the other side's row must be found, and what it may score.
+const PAIRS: [(&str, &str, &str, &str); 9] = [
+    (
+        "Anna Maria,Eriksson,1974-08-12",
+        "ANNA-MARIA,ERIKSSON,12.08.1974",
+        "exact",
+        "1.000",
+    ),
+    (
+        "Jürgen,Müller,1961-02-03",
+        "JUERGEN,MUELLER,19610203",
+        "transliteration",
+        "1.000",
+    ),
+    (
+        "Li,Wei,1980-11-05",
+        "Wei,Li,1980-11-05",
+        "name-order",
+        "1.000",
+    ),
+    (
+        "Karl Heinz,Maier,1955-05-06",
+        "Karlheinz,Maier,1955-05-06",
+        "swapped-letters",
+        "0.9",
+    ),
+    (
+        "Sean,Smith,1931-02-03",
+        "Sean,Smyth,1931-02-03",
+        "one-edit",
+        "0.9",
+    ),
+    (
+        "Alexander,Brown,1977-07-09",
+        "Alex,Brown,1977-07-09",
+        "truncated",
+        "0.8",
+    ),
+    (
+        "Tomas,Novak,1990-03-04",
+        "Tomas,Novak,1990-04-03",
+        "date-swapped",
+        "0.967",
+    ),
+    (
+        "Omar,Haddad,1985-06-15",
+        "Omar,Haddad,1985-06-18",
+        "date-one-edit",
+        "0.958",
+    ),
+    (
+        "Katarina,Lewinsky,1966-01-02",
+        "Katharina,Levinski,1966-01-02",
+        "transcription",
+        "0.889",
+    ),
+];
+
+fn tables(place: &Place) {
+    let (mut ours, mut theirs) = (
+        "row,given,family,born\n".to_owned(),
+        "first_name,surname,birth_date,file\n".to_owned(),
+    );
+    for (n, (own, other, ..)) in PAIRS.iter().enumerate() {
+        ours += &format!("{n},{own}\n");
+        theirs += &format!("{other},W-{n}\n");
+    }
+    ours += "98,Berta,Schulz,1971-07-07\n99,Berta,Schulz,\n";
+    theirs += "Erika,Fischer,1949-09-09,W-98\n";
+    place.write("ours.csv", &ours);
+    place.write("theirs.csv", &theirs);
+}
+
+const OURS: &str = "--key person=given,family,born";
+const THEIRS: &str = "--key person=first_name,surname,birth_date";
+
+/// Lines of the output by the column `row`.
+fn lines(text: &str) -> BTreeMap<String, Vec<String>> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let header: Vec<String> = reader
+        .headers()
+        .unwrap()
+        .iter()
+        .map(str::to_owned)
+        .collect();
+    let at = |name: &str| header.iter().position(|column| column == name).unwrap();
+    let columns = ["tally_rule", "tally_score", "tally_key", "their_file"].map(at);
+    let mut lines = BTreeMap::new();
+    for record in reader.records() {
+        let record = record.unwrap();
+        let cells = columns.iter().map(|at| record[*at].to_owned()).collect();
+        assert!(
+            lines.insert(record[0].to_owned(), cells).is_none(),
+            "a row twice"
+        );
+    }
+    lines
+}
+
+#[test]
+fn similar_people_are_found_each_by_its_rule() {
+    let place = Place::new();
+    tables(&place);
+    let report = place.json(&format!(
+        "tally try --ours ours.csv {OURS} --theirs theirs.csv --theirs-{} --label \
+         first_name,surname,birth_date,file --profile eu-strict --dir tried --rejects rejects.csv",
+        THEIRS.trim_start_matches("--")
+    ));
+    assert_eq!(report["hits"].as_u64(), Some(PAIRS.len() as u64));
+    assert_eq!(report["verified"].as_bool(), Some(true));
+    let found = lines(&fs::read_to_string(place.path("tried/matches.csv")).unwrap());
+    assert_eq!(found.len(), PAIRS.len());
+    for (n, (own, other, rule, score)) in PAIRS.iter().enumerate() {
+        let [rules, scored, keys, file] = &found[&n.to_string()][..] else {
+            panic!("four columns")
+        };
+        let rules: Vec<&str> = rules.split(';').collect();
+        assert!(rules.contains(rule), "{own} / {other}: {rules:?}");
+        assert!(scored.starts_with(score), "{own} / {other}: {scored}");
+        assert_eq!(*file, format!("W-{n}"));
+        // One key for each rule, in the same order.
+        let keys: Vec<&str> = keys.split(';').collect();
+        assert_eq!(keys.len(), rules.len(), "{keys:?}");
+        for (key, rule) in keys.iter().zip(&rules) {
+            assert!(key.starts_with(&format!("person:{rule}:")), "{key}");
+        }
+    }
+    // Who is exactly the same is found by `exact` first, and who is not never.
+    for (n, (.., rule, _)) in PAIRS.iter().enumerate() {
+        let exact = found[&n.to_string()][0].starts_with("exact");
+        assert_eq!(exact, *rule == "exact", "{n}");
+    }
+    let rejects = place.read("rejects.csv");
+    assert!(
+        rejects.contains("12,\"person=given,family,born\",too-few-elements"),
+        "{rejects}"
+    );
+}
+
+#[test]
+fn under_exact_only_the_same_person_is_found() {
+    let place = Place::new();
+    tables(&place);
+    let report = place.json(&format!(
+        "tally try --ours ours.csv {OURS} --theirs theirs.csv --theirs-{} --dir tried",
+        THEIRS.trim_start_matches("--")
+    ));
+    assert_eq!(report["hits"].as_u64(), Some(1));
+}
+
+#[test]
+fn four_spellings_of_one_phone_are_one_element() {
+    let place = Place::new();
+    place.write(
+        "ours.csv",
+        "tel\n+44 20 7946 0958\n0044 20 7946 0958\n020 7946 0958\ntel:+44-20-7946-0958\n",
+    );
+    place.write("theirs.csv", "number,file\n+442079460958,W-1\n");
+    let report = place.json(
+        "tally try --ours ours.csv --key phone=tel,=GB --theirs theirs.csv --theirs-key phone=number \
+         --label file --dir tried",
+    );
+    assert_eq!(report["ours"]["elements"].as_u64(), Some(1));
+    assert_eq!(report["elements_matched"].as_u64(), Some(1));
+    assert_eq!(report["hits"].as_u64(), Some(4));
+}
+
+#[test]
+fn a_zone_meets_what_was_typed() {
+    let place = Place::new();
+    place.write(
+        "ours.csv",
+        "zone\n\"P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<\nL898902C36UTO7408122F1204159ZE184226B<<<<<10\"\n",
+    );
+    place.write(
+        "theirs.csv",
+        "n,s,g,f,b\nL898902C3,UTO,Anna Maria,Eriksson,12.08.1974\n",
+    );
+    for (ours, theirs) in [
+        ("document:mrz=zone", "document=n,s"),
+        ("person:mrz=zone", "person=g,f,b"),
+    ] {
+        let dir = ours.split(':').next().unwrap();
+        let line = format!(
+            "tally try --ours ours.csv --key {ours} --theirs theirs.csv --theirs-key {theirs} --dir {dir}"
+        );
+        assert_eq!(place.json(&line)["hits"].as_u64(), Some(1), "{ours}");
+    }
+}
+
+/// Refused before anything is sent, and the message says in what the two differ.
+#[test]
+fn another_profile_is_refused_and_the_difference_is_named() {
+    let place = Place::pair("asker", "holder");
+    tables(&place);
+    place.does(&format!(
+        "tallyd collection publish wanted --home holder --input theirs.csv {THEIRS} --profile eu-strict"
+    ));
+    let serving = place.serve("holder");
+    let ask = |profile: &str| {
+        format!(
+            "tally match --home asker --peer holder --address {} --collection wanted --input ours.csv \
+             {OURS} --profile {profile} --out {}.csv",
+            serving.address,
+            profile.replace('.', "-")
+        )
+    };
+    assert_eq!(place.fails(&ask("exact"), 3), "profile-mismatch");
+    let said = place.run(&ask("eu-wide")).err;
+    assert!(said.contains("eu-wide/1 here, eu-strict/1 there"), "{said}");
+    assert!(said.contains("other rules or tables in: person"), "{said}");
+    assert!(said.contains("only here: name"), "{said}");
+    assert_eq!(place.fails(&ask("loose"), 2), "unknown-profile");
+    place.write(
+        "ours.profile.toml",
+        "id = \"ours/1\"\ntypes = [\"persons\"]\n",
+    );
+    assert_eq!(place.fails(&ask("ours.profile.toml"), 2), "profile-file");
+    place.does(&ask("eu-strict"));
+    // The collection keeps its profile when it is published anew without one.
+    place.does("tallyd epoch rotate wanted --home holder");
+    let again = ask("eu-strict").replace("--out eu-strict.csv", "--out again.csv");
+    place.does(&again);
+    assert_eq!(place.read("again.csv"), place.read("eu-strict.csv"));
+}
+
+#[test]
+fn an_agreed_profile_of_ones_own_works_on_both_sides() {
+    let place = Place::new();
+    tables(&place);
+    place.write(
+        "ours.profile.toml",
+        "id = \"joint-list/3\"\ntypes = [\"person\"]\n[person]\nminimum_elements = 3\n\
+         rules = [\"exact\", \"one-edit\"]\n",
+    );
+    let report = place.json(&format!(
+        "tally try --ours ours.csv {OURS} --theirs theirs.csv --theirs-{} --profile ours.profile.toml \
+         --dir tried",
+        THEIRS.trim_start_matches("--")
+    ));
+    let text = place.read("tried/matches.csv");
+    assert!(
+        text.contains("one-edit") && !text.contains("date-"),
+        "{text}"
+    );
+    assert!(
+        report["hits"]
+            .as_u64()
+            .is_some_and(|hits| (2..=6).contains(&hits)),
+        "{report}"
+    );
+    let record = report["records"][0].as_str().unwrap();
+    let shown = place.run(&format!("tally audit show {record}"));
+    assert!(shown.out.contains("joint-list/3"), "{}", shown.out);
+}
