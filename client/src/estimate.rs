@@ -264,7 +264,7 @@ pub(crate) fn estimate(plan: &Plan, progress: &Progress) -> Outcome<Estimate> {
     while let Some(row) = rows.next_row().map_err(AgencyError::from)? {
         // Spread over the whole table, which may be sorted; each row by a throw of its own.
         let throw = hasher.hash_one(row.line());
-        let wanted = u128::from(throw) * u128::from(total) >> 64 < u128::from(SAMPLE);
+        let wanted = (u128::from(throw) * u128::from(total)) >> 64 < u128::from(SAMPLE);
         if !wanted {
             continue;
         }

@@ -87,6 +87,9 @@ pub struct Side {
     pub rows: u64,
     /// Distinct elements.
     pub elements: u64,
+    /// Keys that were rejected.
+    #[serde(default)]
+    pub keys_rejected: u64,
     /// Seconds of processor time, user and system.
     pub cpu_seconds: f64,
     /// Peak of its resident memory, bytes.
@@ -183,6 +186,7 @@ pub fn run(options: TryOptions) -> Outcome<Tried> {
         theirs: Side {
             rows: ready.rows,
             elements: ready.elements,
+            keys_rejected: ready.keys_rejected,
             cpu_seconds: usage.cpu_seconds,
             peak_rss_bytes: usage.peak_rss_bytes,
         },
@@ -384,6 +388,7 @@ pub fn send(home: Home, collection: Name, table: TableSource, rejects: Rejects) 
             address,
             rows: tally.rows,
             elements: distinct,
+            keys_rejected: tally.rejected_total(),
             tags: elements,
             publish_seconds,
         })?;

@@ -65,7 +65,7 @@ fn the_commands_of_the_document_work_as_they_are_written() {
     }
     assert!(blocks >= 5, "{blocks}");
     for expected in [
-        "line 2, 6: O is 0?",
+        "line 2, 6: reads O, may be 0",
         "[number-check-digit]",
         "[number-length]",
         "[birth-date-day]",

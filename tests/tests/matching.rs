@@ -4,6 +4,8 @@
 //!
 //! `cargo test --release --locked -p tallystick-tests --test matching -- --nocapture`
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt::Write as _,
@@ -18,6 +20,9 @@ use tallystick_tests::{document::document, place::Place, programs::workspace};
 
 const PERSON: &str = "person=given_name,surname,date_of_birth";
 const NUMBER: &str = "document=soc_sec_id,=AUS";
+
+/// The `rec_id` of a row, and its elements with the rules they stand for.
+type Row = (String, Vec<(Vec<u8>, Rule)>);
 
 /// Pairs that were found, and that should have been.
 #[derive(Default, Clone, Copy)]
@@ -56,7 +61,7 @@ fn data() -> PathBuf {
 }
 
 /// The elements of each row of a set, with the rules they stand for; rows by their `rec_id`.
-fn keys(set: u8, profile: &str, keys: &[&str]) -> (Vec<(String, Vec<(Vec<u8>, Rule)>)>, Tally) {
+fn keys(set: u8, profile: &str, keys: &[&str]) -> (Vec<Row>, Tally) {
     let source = Source::open(data().join(format!("dataset{set}.csv"))).unwrap();
     let keys = keys
         .iter()

@@ -1,6 +1,8 @@
 //! Similar people between two agencies: found by their rules, scored, and only under a profile that
 //! both sides name.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{collections::BTreeMap, fs};
 
 use tallystick_tests::place::Place;
@@ -115,6 +117,8 @@ fn similar_people_are_found_each_by_its_rule() {
     ));
     assert_eq!(report["hits"].as_u64(), Some(PAIRS.len() as u64));
     assert_eq!(report["verified"].as_bool(), Some(true));
+    assert_eq!(report["ours"]["keys_rejected"].as_u64(), Some(1));
+    assert_eq!(report["theirs"]["keys_rejected"].as_u64(), Some(0));
     let found = lines(&fs::read_to_string(place.path("tried/matches.csv")).unwrap());
     assert_eq!(found.len(), PAIRS.len());
     for (n, (own, other, rule, score)) in PAIRS.iter().enumerate() {

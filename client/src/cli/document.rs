@@ -1,6 +1,7 @@
 //! `tally document`: documents that cannot be true, and series of numbers. Needs no home.
 
 mod check;
+mod checked;
 
 use std::{fmt, io::Write, path::PathBuf};
 
@@ -59,7 +60,7 @@ pub(crate) struct SeriesArgs {
     #[arg(long, value_name = "STATE")]
     state: String,
     /// The most numbers to write
-    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     cap: u64,
     /// File for the table; without it the table goes to stdout
     #[arg(long, value_name = "FILE")]

@@ -79,7 +79,7 @@ struct Line<'a> {
 
 /// Where keys go, in one of three forms.
 enum Keys<W: Write> {
-    Table(csv::Writer<W>),
+    Table(Box<csv::Writer<W>>),
     Lines(W),
     /// One object, whose member `emitted` is a list; whether one stands in it.
     Object(W, bool),
@@ -97,7 +97,7 @@ impl<W: Write> Keys<W> {
         let mut table = csv::Writer::from_writer(out);
         // Into a buffer, which takes it.
         table.write_record(["line", "type", "rule", "key"])?;
-        Ok(Self::Table(table))
+        Ok(Self::Table(Box::new(table)))
     }
 
     fn write(&mut self, line: u64, key: &RowKey) -> io::Result<()> {
@@ -141,7 +141,7 @@ impl<W: Write> Keys<W> {
                 // What follows the list are the members of the totals.
                 let totals = serde_json::to_string(done)?;
                 let members = totals.strip_prefix('{').unwrap_or(&totals);
-                write!(out, "],{members}\n")?;
+                writeln!(out, "],{members}")?;
                 out.flush()
             }
         }

@@ -172,7 +172,14 @@ impl Report for Trial {
             found.map_or(0.0, |(_, seconds)| *seconds)
         };
         let side = |side: &try_out::Side| {
-            format!("{} rows, {} distinct identifiers", side.rows, side.elements)
+            let rejected = match side.keys_rejected {
+                0 => String::new(),
+                n => format!(", {n} keys rejected"),
+            };
+            format!(
+                "{} rows, {} distinct identifiers{rejected}",
+                side.rows, side.elements
+            )
         };
         let cost = |side: &try_out::Side| {
             let rss = mebibytes(side.peak_rss_bytes);

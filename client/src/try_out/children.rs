@@ -1,6 +1,7 @@
 //! The two sides of `try` as processes of their own.
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::Path,
@@ -23,6 +24,7 @@ pub(super) struct Ready {
     pub(super) address: SocketAddr,
     pub(super) rows: u64,
     pub(super) elements: u64,
+    pub(super) keys_rejected: u64,
     pub(super) tags: u64,
     pub(super) publish_seconds: f64,
 }
@@ -182,11 +184,16 @@ pub(super) struct MatchedOurs {
     #[serde(flatten)]
     pub(super) side: Side,
     pub(super) elements_padded: u64,
+    /// By reason.
+    rejected: BTreeMap<String, u64>,
 }
 
 impl MatchedOurs {
     pub(super) fn side(&self) -> Side {
-        self.side.clone()
+        Side {
+            keys_rejected: self.rejected.values().sum(),
+            ..self.side.clone()
+        }
     }
 }
 

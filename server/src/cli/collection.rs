@@ -53,7 +53,7 @@ pub(super) struct PublishArgs {
 /// How a table is read, and who may ask it.
 #[derive(Debug, Args)]
 pub(super) struct TableArgs {
-    /// Columns that make a key, for example document=passport,=UTO; repeatable
+    /// Columns that make a key, for example document=passport,=UTO; repeatable (types and parts: `tally match --help`)
     #[arg(long, value_name = "TYPE=COLUMN[,COLUMN]")]
     pub(super) key: Vec<String>,
     /// File that names keys and label columns

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tallystick_protocol::identifiers::{Profile, series, tables_hash};
 use tallystick_tables::{KeySpec, Mapping, Part};
 
 use super::input::Input;
@@ -54,27 +55,79 @@ fn file(text: &str) {
     assert_eq!(again.ok().as_ref(), Some(&mapping));
 }
 
+/// A profile that is read makes keys within its budget, and its hash follows from its parts.
+fn profile(text: &str) {
+    let Ok(profile) = Profile::from_toml(text) else {
+        return;
+    };
+    let parts = profile.parts().iter();
+    let hash = tables_hash(
+        profile.id(),
+        parts.map(|part| (part.name.as_str(), part.hash())),
+    );
+    assert_eq!(hash, profile.tables_hash());
+    for ty in profile.types() {
+        assert!(!profile.rules(*ty).is_empty());
+        let mut keys = Vec::new();
+        let who = [
+            "Jürgen Åke",
+            "O'Brien Müller",
+            "12.08.1974",
+            "Leningrad",
+            "D",
+            "dmy",
+        ];
+        let who = &who[..ty.forms()[0].len().min(6)];
+        let _ = profile.keys(*ty, 0, who, &mut keys);
+        assert!(
+            keys.iter()
+                .all(|key| profile.rules(*ty).contains(&key.rule))
+        );
+    }
+}
+
+/// Two ends and how many at most, in lines.
+fn series(text: &str) {
+    let mut lines = text.lines();
+    let [from, to] = [(); 2].map(|()| lines.next().unwrap_or_default());
+    if let Ok(series) = series::expand(from, to, 500) {
+        let members: Vec<String> = series.map(|member| member.to_string()).collect();
+        assert!((1..=500).contains(&members.len()));
+        let mut distinct = members.clone();
+        distinct.dedup();
+        assert_eq!(distinct.len(), members.len());
+    }
+}
+
 pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
-    let kind = input.below(2);
+    let kind = input.below(4);
     let Ok(text) = std::str::from_utf8(input.rest()) else {
         return;
     };
     match kind {
         0 => flag(text),
-        _ => file(text),
+        1 => file(text),
+        2 => profile(text),
+        _ => series(text),
     }
 }
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {
     let file = "\x01[[key]]\ntype = \"document\"\nnumber = \"no\"\nstate = \"=UTO\"\n\n[[key]]\ntype = \
                 \"text\"\nvalue = \"name\"\n\n[label]\ncolumns = [\"file\", \"handling\"]\n";
+    let profile = "\x02id = \"ours/1\"\nkeys_per_row = 40\ntypes = [\"person\", \"text\"]\n[person]\n\
+                   minimum_elements = 2\nrules = [\"exact\", \"one-edit\"]\ntransliterations = 3\n";
     [
         "\0document=number,=UTO",
         "\0text= name ",
         "\0bytes==x=y",
         "\0bytes== x ",
+        "\0person:mrz=zone",
+        "\0person=g,s,b,,,=dmy",
         file,
+        profile,
+        "\x03AB0098\nAB0102\n",
     ]
     .map(|text| text.as_bytes().to_vec())
     .into()

@@ -5,7 +5,7 @@ use tallystick_protocol::{
     frame::{Frame, Kind},
     identifiers::Profile,
     session::Finish,
-    statements::{Hex, ProfileReference, ReceiverClosing, Refusal, Request, open_as_named, sign},
+    statements::{Hex, ProfileReference, ReceiverClosing, Refusal, open_as_named, sign},
 };
 use tallystick_tests::{forge, stage::Stage};
 use tonic::Code;

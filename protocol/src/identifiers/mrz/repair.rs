@@ -12,10 +12,10 @@ use super::{
 /// The most that one finding lists.
 const MOST: usize = 8;
 
-/// Characters that eyes and machines confuse, in OCR-B and in other type.
-const CONFUSED: [[u8; 2]; 20] = [
+/// Characters that eyes and machines confuse, in OCR-B and in other type, the worst first.
+const CONFUSED: [[u8; 2]; 21] = [
     *b"0O", *b"0D", *b"0Q", *b"OD", *b"OQ", *b"1I", *b"1L", *b"IL", *b"2Z", *b"5S", *b"6G", *b"8B",
-    *b"3B", *b"4A", *b"7T", *b"UV", *b"CG", *b"K<", *b"MN", *b"VY",
+    *b"3B", *b"4A", *b"7T", *b"UV", *b"CG", *b"CO", *b"K<", *b"MN", *b"VY",
 ];
 
 /// Whether two characters are often confused.
@@ -111,11 +111,19 @@ fn likely(zone: &Zone, cell: usize, to: u8) -> Option<Likely> {
     })
 }
 
-/// Confusable ones first; among the others those that stay letter or digit, then the order of the
-/// cells.
+/// Confusable ones first, in the order of [`CONFUSED`]; among the others those that stay letter or
+/// digit, then the order of the cells.
 fn shortened(mut found: Vec<Likely>) -> Repairs {
     let class = |c: char| (c.is_ascii_digit(), c == '<');
-    found.sort_by_key(|l| (!l.confusable, class(l.from) != class(l.to), l.place));
+    let rank = |l: &Likely| {
+        let pair = [l.from as u32, l.to as u32];
+        let is = |known: &[u8; 2]| {
+            let known = known.map(u32::from);
+            known == pair || known == [pair[1], pair[0]]
+        };
+        CONFUSED.iter().position(is).unwrap_or(CONFUSED.len())
+    };
+    found.sort_by_key(|l| (rank(l), class(l.from) != class(l.to), l.place));
     let more = found.len().saturating_sub(MOST);
     found.truncate(MOST);
     (found, more)
