@@ -313,6 +313,23 @@ fn folders_and_files(folder: &Path) -> Vec<std::path::PathBuf> {
     all
 }
 
+/// A child begins with the signals blocked that are blocked in the thread that made it: the other side of
+/// `try`, for example.
+#[test]
+fn a_program_begun_with_signals_blocked_takes_them_all_the_same() {
+    let stage = Stage::published();
+    let ended = std::thread::scope(|scope| {
+        let begun = scope.spawn(|| {
+            let ends = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+            let ends: nix::sys::signal::SigSet = ends.into_iter().collect();
+            ends.thread_block().unwrap();
+            waiting(&stage).stop()
+        });
+        begun.join().unwrap()
+    });
+    assert_eq!(ended, Some(0));
+}
+
 /// The system writes the registers of the thread that gets a signal to its stack: half a key, where
 /// nobody wipes it.
 #[test]
