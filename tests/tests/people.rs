@@ -264,3 +264,101 @@ fn an_agreed_profile_of_ones_own_works_on_both_sides() {
     let shown = place.run(&format!("tally audit show {record}"));
     assert!(shown.out.contains("joint-list/3"), "{}", shown.out);
 }
+
+/// Each form says the same, and the totals add up.
+#[test]
+fn what_a_table_emits_is_shown_in_three_forms() {
+    let place = Place::new();
+    tables(&place);
+    let line = format!("tally normalise --input ours.csv {OURS} --profile eu-strict");
+    let object = place.json(&line);
+    let number = |name: &str| object[name].as_u64().unwrap();
+    let emitted = object["emitted"].as_array().unwrap();
+    assert_eq!(emitted.len() as u64, number("elements"));
+    assert_eq!(number("rows"), PAIRS.len() as u64 + 2);
+    assert_eq!(
+        number("rows"),
+        number("keys") + number("empty") + number("rejected")
+    );
+    assert_eq!(number("rejected"), 1);
+    let forms: Vec<&str> = emitted.iter().map(|e| e["key"].as_str().unwrap()).collect();
+    assert!(
+        forms.contains(&"person:one-edit:SMTH|SEAN|19310203"),
+        "{forms:?}"
+    );
+
+    let table = place.run(&line);
+    assert_eq!(table.code, 0);
+    let mut reader = csv::Reader::from_reader(table.out.as_bytes());
+    let keys: Vec<String> = reader.records().map(|r| r.unwrap()[3].to_owned()).collect();
+    assert_eq!(keys, forms);
+
+    let lines = place.run(&format!("{line} --json-lines --rejects rejects.csv"));
+    let keys: Vec<serde_json::Value> = lines
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(&keys, emitted);
+    assert_eq!(place.read("rejects.csv").lines().count(), 1 + 1);
+    assert_eq!(
+        place.fails(&format!("{line} --stop-on-rejects"), 2),
+        "rows-rejected"
+    );
+}
+
+/// `| head` is no error.
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let place = Place::new();
+    let rows: String = (0..20_000)
+        .map(|i| format!("Anna,Smith{},1974-08-12\n", "x".repeat(i % 40)))
+        .collect();
+    place.write("many.csv", &format!("given,family,born\n{rows}"));
+    let mut command = place.command(&format!(
+        "tally normalise --input many.csv {OURS} --profile eu-strict"
+    ));
+    let mut child = command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(0));
+    assert!(
+        ended.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+}
+
+#[test]
+fn an_estimate_says_what_it_rests_on_and_is_the_same_each_time() {
+    let place = Place::new();
+    tables(&place);
+    let line = format!("tally estimate --input ours.csv {OURS} --profile eu-wide");
+    let found = place.json(&line);
+    assert_eq!(found, place.json(&line));
+    let warnings = found["warnings"].to_string();
+    assert!(warnings.contains("too few to tell"), "{warnings}");
+    assert!(found["padded"].as_u64() >= found["distinct"].as_u64());
+    let rules: Vec<&str> = found["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|rule| rule["rule"].as_str().unwrap())
+        .collect();
+    assert!(rules.contains(&"two-of-three") && rules.contains(&"one-edit"));
+
+    // Mobile numbers of one network: a space that can be gone through.
+    let numbers: String = (0..3000u64)
+        .map(|i| format!("+4917{:08}\n", i * 7_919_003 % 99_999_989))
+        .collect();
+    place.write("phones.csv", &format!("tel\n{numbers}"));
+    let found = place.json("tally estimate --input phones.csv --key phone=tel");
+    let warnings = found["warnings"].to_string();
+    assert!(warnings.contains("go through all of them"), "{warnings}");
+    assert!(!warnings.contains("false hits"), "{warnings}");
+    assert_eq!(found["false_hits"].as_f64(), Some(0.0));
+}

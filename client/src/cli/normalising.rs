@@ -13,7 +13,7 @@ use tallystick_agency::{
     table_flags::RejectFlags,
 };
 use tallystick_protocol::identifiers::{IdentifierType, form_of};
-use tallystick_tables::{Extractor, RowKey, Tally};
+use tallystick_tables::{Extractor, RejectsPass, RowKey, Source, Tally};
 use zeroize::Zeroizing;
 
 use super::{Context, facts, tables::KeyArgs};
@@ -170,29 +170,30 @@ pub(crate) fn run(context: &Context, args: &NormaliseArgs) -> Outcome<Exit> {
     }
 }
 
-/// Reads the table once, and writes each key.
+/// Reads the table, and writes each key; with `--stop-on-rejects` only once it has been read to its end
+/// without any.
 fn normalise(context: &Context, args: &NormaliseArgs) -> Outcome<Normalised> {
     let (input, mapping) = args.keys.input(args.input.clone(), context.quiet)?;
     let source = input.open().map_err(AgencyError::from)?;
     let extractor = Extractor::new(source.header(), &mapping).map_err(AgencyError::from)?;
-    let rejects = args.rejects.rejects(args.force);
-    let rejects = rejects.begin(source.header(), &mapping);
-    let mut rejects = rejects.map_err(AgencyError::from)?;
-    let bar = Progress::new("reading", input.size().unwrap_or(0), "bytes", context.quiet);
+    let begin = || {
+        let rejects = args.rejects.rejects(args.force);
+        rejects.begin(source.header(), &mapping)
+    };
+    let bar = || Progress::new("reading", input.size().unwrap_or(0), "bytes", context.quiet);
+    if args.rejects.stop_on_rejects {
+        let mut rejects = begin().map_err(AgencyError::from)?;
+        let tally = each_key(&source, &extractor, &mut rejects, &bar(), |_, _| Ok(()))?;
+        rejects
+            .end(source.path(), &tally)
+            .map_err(AgencyError::from)?;
+    }
+    let mut rejects = begin().map_err(AgencyError::from)?;
     let out = BufWriter::new(io::stdout());
     let mut keys = Keys::begin(out, args, context.json).map_err(unwritten)?;
-    let mut tally = Tally::default();
-    let mut rows = source.rows().map_err(AgencyError::from)?;
-    while let Some(row) = rows.next_row().map_err(AgencyError::from)? {
-        let found = extractor.keys_and_rejects(&row, &mut tally, |reject| rejects.note(&reject));
-        for key in found.map_err(AgencyError::from)? {
-            keys.write(row.line(), &key).map_err(unwritten)?;
-        }
-        if tally.rows.is_multiple_of(4096) {
-            bar.set(rows.bytes_read());
-        }
-    }
-    bar.finish();
+    let tally = each_key(&source, &extractor, &mut rejects, &bar(), |line, key| {
+        keys.write(line, key).map_err(unwritten)
+    })?;
     let done = Normalised {
         profile: mapping.profile().id().to_owned(),
         rows: tally.rows,
@@ -202,11 +203,34 @@ fn normalise(context: &Context, args: &NormaliseArgs) -> Outcome<Normalised> {
         rejected: tally.rejected_total(),
         cut: tally.cut,
     };
-    keys.end(&done).map_err(unwritten)?;
+    // The list first: whoever reads the keys may go away before their end.
     let rejects = rejects.end(source.path(), &tally);
-    let rejects = rejects.map_err(AgencyError::from)?;
-    if let Some(rejects) = rejects {
+    if let Some(rejects) = rejects.map_err(AgencyError::from)? {
         rejects.finish().map_err(AgencyError::from)?;
     }
+    keys.end(&done).map_err(unwritten)?;
     Ok(done)
+}
+
+/// One pass over the table; gives what became of its rows.
+fn each_key(
+    source: &Source,
+    extractor: &Extractor,
+    rejects: &mut RejectsPass,
+    bar: &Progress,
+    mut each: impl FnMut(u64, &RowKey) -> Outcome<()>,
+) -> Outcome<Tally> {
+    let mut tally = Tally::default();
+    let mut rows = source.rows().map_err(AgencyError::from)?;
+    while let Some(row) = rows.next_row().map_err(AgencyError::from)? {
+        let found = extractor.keys_and_rejects(&row, &mut tally, |reject| rejects.note(&reject));
+        for key in found.map_err(AgencyError::from)? {
+            each(row.line(), &key)?;
+        }
+        if tally.rows.is_multiple_of(4096) {
+            bar.set(rows.bytes_read());
+        }
+    }
+    bar.finish();
+    Ok(tally)
 }

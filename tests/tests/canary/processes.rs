@@ -317,16 +317,14 @@ fn folders_and_files(folder: &Path) -> Vec<std::path::PathBuf> {
 /// `try`, for example.
 #[test]
 fn a_program_begun_with_signals_blocked_takes_them_all_the_same() {
-    let stage = Stage::published();
-    let ended = std::thread::scope(|scope| {
-        let begun = scope.spawn(|| {
-            let ends = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
-            let ends: nix::sys::signal::SigSet = ends.into_iter().collect();
-            ends.thread_block().unwrap();
-            waiting(&stage).stop()
-        });
-        begun.join().unwrap()
+    let begun = std::thread::spawn(|| {
+        let stage = Stage::published();
+        let ends = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+        let ends: nix::sys::signal::SigSet = ends.into_iter().collect();
+        ends.thread_block().unwrap();
+        waiting(&stage).stop()
     });
+    let ended = begun.join().unwrap();
     assert_eq!(ended, Some(0));
 }
 
