@@ -11,7 +11,10 @@ use tallystick_agency::{
 
 use tallystick_tables::Rejects;
 
-use super::{Context, PROGRAM, facts, list, tables::KeyArgs};
+use super::{
+    Context, PROGRAM, facts, list,
+    tables::{KeyArgs, left_out},
+};
 use crate::{
     estimate::{Estimate, RuleEstimate, SMALL_SPACE_BITS, estimate},
     input::Plan,
@@ -88,13 +91,7 @@ impl Report for Estimated {
                 ),
             ),
             ("charged", format!("{} with padding", self.padded)),
-            (
-                "left out",
-                format!(
-                    "{} keys empty, {} rejected, {} cut short",
-                    self.empty, self.rejected, self.cut
-                ),
-            ),
+            ("left out", left_out(self.empty, self.rejected, self.cut)),
         ]);
         text.push_str("\n\n");
         let header = [

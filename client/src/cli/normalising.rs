@@ -16,7 +16,10 @@ use tallystick_protocol::identifiers::{IdentifierType, form_of};
 use tallystick_tables::{Extractor, RejectsPass, RowKey, Source, Tally};
 use zeroize::Zeroizing;
 
-use super::{Context, facts, tables::KeyArgs};
+use super::{
+    Context, facts,
+    tables::{KeyArgs, left_out},
+};
 use crate::progress::Progress;
 
 /// What to normalise.
@@ -56,13 +59,7 @@ impl Normalised {
             ("rows", self.rows.to_string()),
             ("keys", self.keys.to_string()),
             ("elements", self.elements.to_string()),
-            (
-                "left out",
-                format!(
-                    "{} keys empty, {} rejected, {} cut short",
-                    self.empty, self.rejected, self.cut
-                ),
-            ),
+            ("left out", left_out(self.empty, self.rejected, self.cut)),
         ])
     }
 }

@@ -56,3 +56,8 @@ impl KeyArgs {
         Ok((input.map_err(AgencyError::from)?, mapping))
     }
 }
+
+/// What of a table gives no elements, or not all, for people.
+pub(crate) fn left_out(empty: u64, rejected: u64, cut: u64) -> String {
+    format!("{empty} keys empty, {rejected} rejected, {cut} cut short")
+}

@@ -1111,3 +1111,64 @@ fn truncated_also_meets_names_that_begin_alike() {
     );
     assert!(met.contains("truncated"));
 }
+
+/// Whether a form of a key is one that an asker tries.
+type Wanted = fn(&str) -> bool;
+
+/// What a peer pays that knows both names and seeks the birth date: SECURITY.md shows the orders. Each
+/// element is asked for once; the list answers whether it holds it.
+#[test]
+fn a_birth_date_costs_as_many_elements_as_security_says() {
+    const BORN: &str = "19740812";
+    let asked = |profile: &str, wanted: &[(Rule, Wanted)]| -> usize {
+        let listed: BTreeSet<Vec<u8>> = keys(profile, &["Anna", "Smith", BORN])
+            .iter()
+            .map(|key| key.normalised.element.as_bytes().to_vec())
+            .collect();
+        let days = |year: u32| (1..=12).flat_map(move |m| (1..=31).map(move |d| (year, m, d)));
+        let mut left: Vec<String> = (1925..2025)
+            .flat_map(days)
+            .map(|(y, m, d)| format!("{y:04}{m:02}{d:02}"))
+            .collect();
+        let mut asked = BTreeSet::new();
+        for (rule, form) in wanted {
+            // Each form once; a hit keeps the dates that give it.
+            let mut hit: Option<Vec<u8>> = None;
+            let emitted = |day: &str| -> Vec<Vec<u8>> {
+                keys(profile, &["Anna", "Smith", day])
+                    .iter()
+                    .filter(|key| key.rule == *rule)
+                    .filter(|key| form(&form_of(&key.normalised.element).unwrap()))
+                    .map(|key| key.normalised.element.as_bytes().to_vec())
+                    .collect()
+            };
+            for day in &left {
+                if hit.is_some() {
+                    break;
+                }
+                for element in emitted(day) {
+                    if asked.insert(element.clone()) && listed.contains(&element) {
+                        hit = Some(element);
+                    }
+                }
+            }
+            let hit = hit.unwrap();
+            left.retain(|day| emitted(day).contains(&hit));
+        }
+        assert_eq!(left, [BORN]);
+        asked.len()
+    };
+    let last_of_year: Wanted = |form| form.rfind('*') == form.len().checked_sub(5);
+    let last_of_day: Wanted = |form| form.ends_with('*');
+    let any: Wanted = |_| true;
+    let wide = [
+        (Rule::YearOfBirth, any),
+        (Rule::DateOneEdit, last_of_day),
+        (Rule::Exact, any),
+    ];
+    let strict = [(Rule::DateOneEdit, last_of_year), (Rule::Exact, any)];
+    assert!(asked(WIDE, &wide) <= 160);
+    // Up to the year sought: of a hundred years it is half.
+    let strict = asked(STRICT, &strict);
+    assert!((500..3_800).contains(&strict), "{strict}");
+}
