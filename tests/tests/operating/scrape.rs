@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -16,20 +16,30 @@ pub struct Http {
 
 /// Sends one request line and reads to the end of the connection.
 pub fn http(address: SocketAddr, line: &str) -> Http {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(40)))
-        .unwrap();
-    write!(stream, "{line} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+    asked(address, line).unwrap()
+}
+
+/// As [`http`]. An error where the connection broke before there was an answer: a server
+/// that refuses a request while it still comes may answer and hang up before the rest is
+/// written, and the system may then throw away the answer too.
+pub fn asked(address: SocketAddr, line: &str) -> io::Result<Http> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(40)))?;
+    let request = format!("{line} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    let written = stream.write_all(request.as_bytes());
     let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
+    let read = stream.read_to_string(&mut text);
+    if text.is_empty() {
+        written?;
+        read?;
+    }
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Http {
+    Ok(Http {
         status,
         head: head.to_owned(),
         body: body.to_owned(),
-    }
+    })
 }
 
 /// A family of series.
