@@ -202,16 +202,15 @@ pub fn verify(
     };
     let d = statement.weights(&statement.seed());
     // M = Σ d_i·C_i, Z = Σ d_i·D_i
-    let m = kernel.msm_vartime(&d, &c_points);
-    let z = kernel.msm_vartime(&d, &d_points);
+    let composites = kernel.msm_vartime(&d, &[&c_points, &d_points]);
     // t2 = s·A + c·B, where A is the generator and B is the public key
     // t3 = s·M + c·Z
     let sc = [s, c];
     let generator = kernel.base_point(kernel.generator());
-    let t2 = kernel.msm_vartime(&sc, &kernel.concat(&[&generator, key.point()]));
-    let t3 = kernel.msm_vartime(&sc, &kernel.concat(&[&m, &z]));
+    let bases = kernel.concat(&[&generator, key.point()]);
+    let commitments = kernel.msm_vartime(&sc, &[&bases, &composites]);
 
-    let expected = statement.challenge(&[&m, &z, &t2, &t3]);
+    let expected = statement.challenge(&[&composites, &commitments]);
     if bool::from(expected.ct_eq(&sc[1])) {
         Ok(Verified {
             evaluated: d_points,
@@ -269,7 +268,7 @@ fn prove_with_nonce(
 ) -> Proof {
     let kernel = statement.kernel;
     // ComputeCompositesFast: M = Σ d_i·C_i, Z = k·M
-    let m = kernel.msm_vartime(&statement.weights(seed), points);
+    let m = kernel.msm_vartime(&statement.weights(seed), &[points]);
     let z = kernel.mul(&m, key.scalar());
     // t2 = r·A, t3 = r·M
     let t2 = kernel.mul(&kernel.base_point(kernel.generator()), nonce);
@@ -336,8 +335,8 @@ impl Statement<'_> {
             .collect()
     }
 
-    /// The challenge over `M`, `Z`, `t2` and `t3`, each a batch of one.
-    fn challenge(&self, parts: &[&Points; 4]) -> Scalar {
+    /// The challenge over `M`, `Z`, `t2` and `t3`, in this order in some batches.
+    fn challenge(&self, parts: &[&Points]) -> Scalar {
         // c = G.HashToScalar(I2OSP(len(Bm), 2) || Bm || I2OSP(len(a0), 2) || a0 || …
         //                    || I2OSP(len(a3), 2) || a3 || "Challenge")
         let encoded = self.kernel.encode(&self.kernel.concat(parts));

@@ -179,8 +179,8 @@ fn errors_that_cancelled_under_the_old_weights_are_refused() {
     let mut wrong = decode(kernel, &chunk.evaluated).unwrap();
     kernel.add_base(&mut wrong, kernel.generator(), &errors);
     assert_eq!(
-        kernel.encode(&kernel.msm_vartime(&d, &wrong)),
-        kernel.encode(&kernel.msm_vartime(&d, &decode(kernel, &chunk.evaluated).unwrap()))
+        kernel.encode(&kernel.msm_vartime(&d, &[&wrong])),
+        kernel.encode(&kernel.msm_vartime(&d, &[&decode(kernel, &chunk.evaluated).unwrap()]))
     );
     let forged = Chunk {
         evaluated: kernel.encode(&wrong),

@@ -134,7 +134,9 @@ impl Kernel for Dalek {
     }
 
     fn add_base(&self, points: &mut Points, base: &Base, scalars: &[Scalar]) {
-        let Repr::Dalek(batch) = &mut points.0;
+        let Repr::Dalek(batch) = &mut points.0 else {
+            super::foreign()
+        };
         assert_eq!(batch.len(), scalars.len(), "one scalar for each point");
         for (i, scalar) in scalars.iter().enumerate() {
             let term = batch.term(&scalar.0);
@@ -143,7 +145,9 @@ impl Kernel for Dalek {
     }
 
     fn sub_base(&self, points: &mut Points, base: &Base, scalars: &[Scalar]) {
-        let Repr::Dalek(batch) = &mut points.0;
+        let Repr::Dalek(batch) = &mut points.0 else {
+            super::foreign()
+        };
         assert_eq!(batch.len(), scalars.len(), "one scalar for each point");
         for (i, scalar) in scalars.iter().enumerate() {
             let term = batch.term(&scalar.0);
@@ -167,15 +171,15 @@ impl Kernel for Dalek {
         }
     }
 
-    fn msm_vartime(&self, scalars: &[Scalar], points: &Points) -> Points {
-        let batch = batch(points);
-        assert_eq!(batch.len(), scalars.len(), "one scalar for each point");
-        let sum =
-            RistrettoPoint::vartime_multiscalar_mul(scalars.iter().map(|s| &s.0), &batch.points);
-        Points(Repr::Dalek(Batch {
-            points: vec![sum],
-            halved: batch.halved,
-        }))
+    fn msm_vartime(&self, scalars: &[Scalar], lists: &[&Points]) -> Points {
+        let sum = |points: &&Points| {
+            let batch = batch(points);
+            assert_eq!(batch.len(), scalars.len(), "one scalar for each point");
+            let scalars = scalars.iter().map(|s| &s.0);
+            let sum = RistrettoPoint::vartime_multiscalar_mul(scalars, &batch.points);
+            if batch.halved { sum + sum } else { sum }
+        };
+        whole(lists.iter().map(sum).collect())
     }
 
     fn hash_mul_encode(&self, dst: &[u8], inputs: &[&[u8]], scalar: &Scalar) -> Vec<Encoding> {
@@ -219,11 +223,17 @@ fn halves(points: Vec<RistrettoPoint>) -> Points {
 }
 
 fn batch(points: &Points) -> &Batch {
-    let Repr::Dalek(batch) = &points.0;
-    batch
+    match &points.0 {
+        Repr::Dalek(batch) => batch,
+        #[cfg(target_arch = "x86_64")]
+        _ => super::foreign(),
+    }
 }
 
 fn table(base: &Base) -> &RistrettoBasepointTable {
-    let BaseRepr::Dalek(table) = &base.0;
-    table
+    match &base.0 {
+        BaseRepr::Dalek(table) => table,
+        #[cfg(target_arch = "x86_64")]
+        _ => super::foreign(),
+    }
 }

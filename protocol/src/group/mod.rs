@@ -9,6 +9,8 @@
 
 mod dalek;
 pub(crate) mod hash;
+#[cfg(target_arch = "x86_64")]
+mod ifma;
 mod scalar;
 
 use std::fmt;
@@ -43,6 +45,8 @@ pub struct Points(Repr);
 /// One variant for each kernel.
 enum Repr {
     Dalek(dalek::Batch),
+    #[cfg(target_arch = "x86_64")]
+    Ifma(ifma::Batch),
 }
 
 impl Points {
@@ -50,6 +54,8 @@ impl Points {
     pub fn len(&self) -> usize {
         match &self.0 {
             Repr::Dalek(batch) => batch.len(),
+            #[cfg(target_arch = "x86_64")]
+            Repr::Ifma(batch) => batch.len(),
         }
     }
 
@@ -74,6 +80,13 @@ pub struct Base(BaseRepr);
 /// One variant for each kernel.
 enum BaseRepr {
     Dalek(dalek::Table),
+    #[cfg(target_arch = "x86_64")]
+    Ifma(Box<ifma::Table>),
+}
+
+/// A batch goes back only to the kernel that made it.
+fn foreign() -> ! {
+    unreachable!("a batch of another kernel")
 }
 
 impl fmt::Debug for Base {
@@ -134,9 +147,10 @@ pub trait Kernel: Send + Sync + sealed::Sealed {
     /// Encodes each point, in order. The identity becomes 32 zero bytes.
     fn encode(&self, points: &Points) -> Vec<Encoding>;
 
-    /// `Σ s_i · P_i`, as a batch of one. **Variable time in scalars and points**: for
-    /// public values only.
-    fn msm_vartime(&self, scalars: &[Scalar], points: &Points) -> Points;
+    /// `Σ s_i · P_i` for each list of points, in the order of the lists: one element for each.
+    /// The lists are as long as the scalars. **Variable time in scalars and points**: for public
+    /// values only.
+    fn msm_vartime(&self, scalars: &[Scalar], lists: &[&Points]) -> Points;
 
     /// [`hash_to_group`](Kernel::hash_to_group), [`mul`](Kernel::mul) and
     /// [`encode`](Kernel::encode) in one pass.

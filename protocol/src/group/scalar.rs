@@ -59,6 +59,11 @@ impl Scalar {
         Self(self.0.invert())
     }
 
+    /// `self / 2`.
+    pub(super) fn half(&self) -> Self {
+        Self(self.0.div_by_2())
+    }
+
     /// The inverse of each scalar, in order, at the price of one inversion and three
     /// products for each. **Every scalar must be non-zero**: with a zero among them
     /// the results mean nothing.

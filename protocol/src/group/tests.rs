@@ -95,7 +95,7 @@ fn special_scalars() {
         let pair = [*pair.0, pair.1];
         let pair = kernel.decode(&pair, &mut valid);
         assert_eq!(valid, [true; 2]);
-        let sum = kernel.msm_vartime(&[small(1), small(1)], &pair);
+        let sum = kernel.msm_vartime(&[small(1), small(1)], &[&pair]);
         assert_eq!(kernel.encode(&sum), [[0u8; 32]]);
     }
     for shift in 0..=251 {
@@ -231,8 +231,8 @@ proptest! {
         prop_assert!(valid.iter().all(|valid| *valid));
 
         prop_assert_eq!(
-            kernel.encode(&kernel.msm_vartime(&s, &halves)),
-            kernel.encode(&kernel.msm_vartime(&s, &wholes))
+            kernel.encode(&kernel.msm_vartime(&s, &[&halves])),
+            kernel.encode(&kernel.msm_vartime(&s, &[&wholes]))
         );
         prop_assert_eq!(
             kernel.encode(&kernel.mul(&halves, &k)),
@@ -265,8 +265,8 @@ proptest! {
         let products = kernel.mul_each(&points, &s);
         let ones: Vec<Scalar> = (0..count).map(|_| small(1)).collect();
         prop_assert_eq!(
-            kernel.encode(&kernel.msm_vartime(&s, &points)),
-            kernel.encode(&kernel.msm_vartime(&ones, &products))
+            kernel.encode(&kernel.msm_vartime(&s, &[&points])),
+            kernel.encode(&kernel.msm_vartime(&ones, &[&products]))
         );
         // Through exponents: Σ s_i·(t_i·B) = (Σ s_i·t_i)·B.
         let t = scalars(!seed, count);
@@ -276,7 +276,7 @@ proptest! {
         let multiples = kernel.mul_each(&kernel.concat(&generators), &t);
         let dot = s.iter().zip(&t).fold(small(0), |sum, (s, t)| sum.add(&s.mul(t)));
         prop_assert_eq!(
-            kernel.encode(&kernel.msm_vartime(&s, &multiples)),
+            kernel.encode(&kernel.msm_vartime(&s, &[&multiples])),
             [generator_times(&dot)]
         );
     }

@@ -1,0 +1,135 @@
+//! Scalars as signed digits. No branch and no address depends on a digit.
+
+use zeroize::Zeroize;
+
+use super::field::Mask;
+use crate::group::Scalar;
+
+/// Digits of a scalar in radix 16.
+pub(super) const WINDOWS: usize = 64;
+
+/// Digits of a scalar in radix 32.
+pub(super) const FIVES: usize = 51;
+
+/// A digit of eight scalars in radix 16, as the masks that a masked load takes. They are made once
+/// and lie in memory: a mask computed next to its use could become a branch.
+#[derive(Clone, Copy, Zeroize)]
+pub(super) struct Window {
+    /// Bit `lane` of `take[n]` is set where the digit is `n + 1` or `-(n + 1)`.
+    pub(super) take: [Mask; 8],
+    /// The lanes whose digit is negative.
+    pub(super) negative: Mask,
+}
+
+/// All digits of eight scalars in radix 16, least first.
+#[derive(Clone, Copy, Zeroize)]
+pub(super) struct Windows(pub(super) [Window; WINDOWS]);
+
+impl Windows {
+    const ZERO: Self = Self(
+        [Window {
+            take: [0; 8],
+            negative: 0,
+        }; WINDOWS],
+    );
+
+    /// The same scalar in all lanes.
+    pub(super) fn shared(scalar: &Scalar) -> Self {
+        let mut windows = Self::ZERO;
+        windows.set(scalar, 0xff);
+        windows
+    }
+
+    /// A scalar for each lane; zero for lanes that have none.
+    pub(super) fn each(scalars: &[Scalar]) -> Self {
+        let mut windows = Self::ZERO;
+        for (lane, scalar) in scalars.iter().enumerate().take(8) {
+            windows.set(scalar, 1 << lane);
+        }
+        windows
+    }
+
+    fn set(&mut self, scalar: &Scalar, lanes: Mask) {
+        let mut digits = radix_16(scalar);
+        for (window, digit) in self.0.iter_mut().zip(&digits) {
+            let (size, negative) = split(*digit);
+            for (take, entry) in window.take.iter_mut().zip(1u8..) {
+                *take |= lanes & equal(size, entry);
+            }
+            window.negative |= lanes & negative;
+        }
+        digits.zeroize();
+    }
+}
+
+/// All digits of eight scalars in radix 32, least first: for each digit its size in each lane (0 to
+/// 16) and the lanes where it is negative.
+#[derive(Clone, Copy, Zeroize)]
+pub(super) struct Fives {
+    pub(super) sizes: [[u8; 8]; FIVES],
+    pub(super) negative: [Mask; FIVES],
+}
+
+impl Fives {
+    /// A scalar for each lane; zero for lanes that have none.
+    pub(super) fn each(scalars: &[Scalar]) -> Self {
+        let mut fives = Self {
+            sizes: [[0; 8]; FIVES],
+            negative: [0; FIVES],
+        };
+        for (lane, scalar) in scalars.iter().enumerate().take(8) {
+            let mut digits = radix_32(scalar);
+            for (n, digit) in digits.iter().enumerate() {
+                let (size, negative) = split(*digit);
+                fives.sizes[n][lane] = size;
+                fives.negative[n] |= (1 << lane) & negative;
+            }
+            digits.zeroize();
+        }
+        fives
+    }
+}
+
+/// Size of a digit, and all ones if it is negative.
+fn split(digit: i8) -> (u8, Mask) {
+    let sign = digit >> 7;
+    (((digit ^ sign) - sign) as u8, sign as u8)
+}
+
+/// All ones where `a == b`.
+fn equal(a: u8, b: u8) -> Mask {
+    // 0 - 1 borrows into the upper byte; anything else does not.
+    (u16::from(a ^ b).wrapping_sub(1) >> 8) as u8
+}
+
+/// Digits from -8 to 7 (the last one from 0 to 2), least first.
+fn radix_16(scalar: &Scalar) -> [i8; WINDOWS] {
+    let bytes = scalar.to_bytes();
+    let mut digits = [0i8; WINDOWS];
+    let mut carry = 0i8;
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes.iter()) {
+        for (digit, part) in pair.iter_mut().zip([byte & 15, byte >> 4]) {
+            let value = part as i8 + carry;
+            carry = (value + 8) >> 4;
+            *digit = value - (carry << 4);
+        }
+    }
+    // A scalar is below 2^253: nothing is carried out of the last digit.
+    digits
+}
+
+/// Digits from -16 to 15 (the last one from 0 to 8), least first.
+fn radix_32(scalar: &Scalar) -> [i8; FIVES] {
+    let bytes = scalar.to_bytes();
+    let mut digits = [0i8; FIVES];
+    let mut carry = 0i8;
+    for (n, digit) in digits.iter_mut().enumerate() {
+        let (byte, shift) = (n * 5 / 8, n * 5 % 8);
+        let next = bytes.get(byte + 1).copied().unwrap_or(0);
+        let pair = u16::from_le_bytes([bytes[byte], next]);
+        let value = (pair >> shift & 31) as i8 + carry;
+        carry = (value + 16) >> 5;
+        *digit = value - (carry << 5);
+    }
+    digits
+}

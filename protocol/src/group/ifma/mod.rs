@@ -1,0 +1,354 @@
+//! The kernel on AVX-512 IFMA: eight points at a time, in the lanes of 512-bit registers.
+//!
+//! ```text
+//! field      GF(2^255 - 19)
+//! point      edwards25519: addition, doubling
+//! ristretto  encodings, hashing to points (RFC 9496)
+//! digits     scalars as signed digits
+//! multiply   multiplication by secret scalars
+//! msm        sums of multiples, of public values only
+//! ```
+//!
+//! # `unsafe`
+//!
+//! A function for a CPU with certain instructions is safe to call from functions for the same. It
+//! stands in `unsafe` where the kernel's methods enter it: a value of [`Ifma`] exists only where
+//! [`Ifma::detect`] has found them. The only other `unsafe` are the two functions of `field` that
+//! move registers from and to memory.
+
+#![expect(
+    unsafe_code,
+    reason = "vector instructions; see above and at each block"
+)]
+
+mod digits;
+mod field;
+mod msm;
+mod multiply;
+mod point;
+mod ristretto;
+
+use std::sync::LazyLock;
+
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use self::{
+    digits::{Fives, Windows},
+    multiply::Scratch,
+    point::{Group, first_lanes},
+};
+use super::{Base, BaseRepr, Encoding, Kernel, Points, Repr, Scalar, foreign, hash, sealed};
+
+pub(in crate::group) use self::multiply::Table;
+
+/// The kernel. There is one only where the CPU has the instructions.
+pub(super) struct Ifma(());
+
+/// A batch in groups of eight; the lanes behind the last hold the identity. The elements are the
+/// points, or their doubles when `halved`, as in the reference kernel.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(super) struct Batch {
+    groups: Vec<Group>,
+    len: usize,
+    halved: bool,
+}
+
+impl Batch {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn new(len: usize, halved: bool) -> Self {
+        Self {
+            groups: vec![Group::IDENTITY; len.div_ceil(8)],
+            len,
+            halved,
+        }
+    }
+
+    fn points(self) -> Points {
+        Points(Repr::Ifma(self))
+    }
+}
+
+/// Points whose encodings share one inversion: enough to make it cheap, few enough to stay in the
+/// second cache.
+const ENCODE_GROUPS: usize = 64;
+
+static GENERATOR: LazyLock<Option<Base>> = LazyLock::new(|| {
+    let kernel = Ifma::detect()?;
+    kernel.base(&GENERATOR_ENCODING)
+});
+
+/// The generator (RFC 9496, appendix A.1).
+const GENERATOR_ENCODING: Encoding = [
+    0xe2, 0xf2, 0xae, 0x0a, 0x6a, 0xbc, 0x4e, 0x71, 0xa8, 0x84, 0xa9, 0x61, 0xc5, 0x00, 0x51, 0x5f,
+    0x58, 0xe3, 0x0b, 0x6a, 0xa5, 0x82, 0xdd, 0x8d, 0xb6, 0xa6, 0x59, 0x45, 0xe0, 0x8d, 0x2d, 0x76,
+];
+
+impl Ifma {
+    /// The kernel, if this CPU has AVX-512F and AVX-512 IFMA.
+    pub(super) fn detect() -> Option<&'static Self> {
+        let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma");
+        has.then_some(&Self(()))
+    }
+}
+
+impl sealed::Sealed for Ifma {}
+
+/// Runs an expression of this module's vector functions.
+///
+/// # Safety
+///
+/// Only within methods of [`Ifma`], which exists where the CPU has the instructions.
+macro_rules! enter {
+    ($call:expr) => {
+        // SAFETY: `Ifma::detect` has found avx512f and avx512ifma, which is all that the function
+        // asks of its caller.
+        unsafe { $call }
+    };
+}
+
+impl Kernel for Ifma {
+    fn name(&self) -> &'static str {
+        "ifma"
+    }
+
+    fn generator(&self) -> &Base {
+        #[allow(clippy::expect_used)]
+        GENERATOR
+            .as_ref()
+            .expect("a kernel that runs has its generator")
+    }
+
+    fn base(&self, encoding: &Encoding) -> Option<Base> {
+        let mut valid = [false];
+        let points = self.decode(&[*encoding], &mut valid);
+        let table = enter!(Table::new(&batch(&points).groups[0]));
+        valid[0].then(|| Base(BaseRepr::Ifma(Box::new(table))))
+    }
+
+    fn base_point(&self, base: &Base) -> Points {
+        let mut to = Batch::new(1, false);
+        to.groups[0].set_lane(0, table(base).point(), 0);
+        to.points()
+    }
+
+    fn concat(&self, parts: &[&Points]) -> Points {
+        let mut to = Batch::new(parts.iter().map(|part| part.len()).sum(), false);
+        let mut at = 0;
+        for part in parts.iter().map(|part| batch(part)) {
+            for n in 0..part.len.div_ceil(8) {
+                let mut group = Zeroizing::new(part.groups[n]);
+                if part.halved {
+                    // Halves are only worth keeping through one encoding, so a join drops them.
+                    enter!(multiply::double(&mut group));
+                }
+                for lane in 0..(part.len - 8 * n).min(8) {
+                    to.groups[at / 8].set_lane(at % 8, &group, lane);
+                    at += 1;
+                }
+            }
+        }
+        to.points()
+    }
+
+    fn hash_to_group(&self, dst: &[u8], inputs: &[&[u8]]) -> Points {
+        let mut to = Batch::new(inputs.len(), false);
+        for (group, inputs) in to.groups.iter_mut().zip(inputs.chunks(8)) {
+            let mut uniform = Zeroizing::new([[0u8; hash::EXPANDED]; 8]);
+            for (uniform, input) in uniform.iter_mut().zip(inputs) {
+                *uniform = *hash::expand_message_xmd(dst, &[input]);
+            }
+            let halves = Zeroizing::new([
+                ristretto::words(&uniform[..], 0),
+                ristretto::words(&uniform[..], 32),
+            ]);
+            enter!(ristretto::from_uniform(&halves, group));
+        }
+        to.points()
+    }
+
+    fn decode(&self, encodings: &[Encoding], valid: &mut [bool]) -> Points {
+        assert_eq!(encodings.len(), valid.len(), "one flag for each encoding");
+        let mut to = Batch::new(encodings.len(), false);
+        let generator = ristretto::words(&[GENERATOR_ENCODING; 8], 0);
+        let mut none = Group::IDENTITY;
+        let chunks = encodings.chunks(16).zip(valid.chunks_mut(16));
+        for (pair, (encodings, valid)) in to.groups.chunks_mut(2).zip(chunks) {
+            let (a, b) = match pair {
+                [a, b] => (a, b),
+                [a, ..] => (a, &mut none),
+                [] => continue,
+            };
+            let (low, high) = encodings.split_at(encodings.len().min(8));
+            let words = [ristretto::words(low, 0), ristretto::words(high, 0)];
+            let good = enter!(ristretto::decode(
+                [&words[0], &words[1]],
+                [&mut *a, &mut *b]
+            ));
+            for (n, valid) in valid.iter_mut().enumerate() {
+                *valid = good[n / 8] >> (n % 8) & 1 == 1;
+            }
+            let wanted = [first_lanes(low.len()), first_lanes(high.len())];
+            for (group, (good, wanted)) in [a, b].into_iter().zip(good.into_iter().zip(wanted)) {
+                if good != 0xff {
+                    repair(group, good, wanted, &generator);
+                }
+            }
+        }
+        to.points()
+    }
+
+    fn mul(&self, points: &Points, scalar: &Scalar) -> Points {
+        let batch = batch(points);
+        // The halves of k·P are (k/2)·P; the halves of k·2Q are k·Q = (k/2)·2Q.
+        let half = scalar.half();
+        let factor = if batch.halved { scalar } else { &half };
+        let windows = Zeroizing::new(Windows::shared(factor));
+        multiplied(batch, |_| &windows)
+    }
+
+    fn mul_each(&self, points: &Points, scalars: &[Scalar]) -> Points {
+        let batch = batch(points);
+        assert_eq!(batch.len, scalars.len(), "one scalar for each point");
+        let windows: Zeroizing<Vec<Windows>> = Zeroizing::new(
+            scalars
+                .chunks(8)
+                .map(|scalars| match batch.halved {
+                    true => Windows::each(scalars),
+                    false => Windows::each(&halves(scalars)),
+                })
+                .collect(),
+        );
+        multiplied(batch, |n| &windows[n])
+    }
+
+    fn add_base(&self, points: &mut Points, base: &Base, scalars: &[Scalar]) {
+        add_multiples(points, base, scalars, false);
+    }
+
+    fn sub_base(&self, points: &mut Points, base: &Base, scalars: &[Scalar]) {
+        add_multiples(points, base, scalars, true);
+    }
+
+    fn encode(&self, points: &Points) -> Vec<Encoding> {
+        let batch = batch(points);
+        let mut to = Vec::with_capacity(batch.len);
+        for groups in batch.groups.chunks(ENCODE_GROUPS) {
+            let len = (batch.len - to.len()).min(groups.len() * 8);
+            match batch.halved {
+                true => enter!(ristretto::encode_doubles(groups, len, &mut to)),
+                false => enter!(ristretto::encode(groups, len, &mut to)),
+            }
+        }
+        to
+    }
+
+    fn msm_vartime(&self, scalars: &[Scalar], lists: &[&Points]) -> Points {
+        let lists: Vec<&Batch> = lists.iter().map(|list| batch(list)).collect();
+        let groups: Vec<&[Group]> = lists.iter().map(|list| &list.groups[..]).collect();
+        for list in &lists {
+            assert_eq!(list.len, scalars.len(), "one scalar for each point");
+        }
+        let mut to = Batch::new(lists.len(), false);
+        for (n, mut sum) in enter!(msm::sums(scalars, &groups)).into_iter().enumerate() {
+            if lists[n].halved {
+                enter!(multiply::double(&mut sum));
+            }
+            to.groups[n / 8].set_lane(n % 8, &sum, 0);
+        }
+        to.points()
+    }
+
+    fn hash_mul_encode(&self, dst: &[u8], inputs: &[&[u8]], scalar: &Scalar) -> Vec<Encoding> {
+        self.encode(&self.mul(&self.hash_to_group(dst, inputs), scalar))
+    }
+
+    fn decode_mul_encode(
+        &self,
+        encodings: &[Encoding],
+        scalar: &Scalar,
+        valid: &mut [bool],
+    ) -> Option<(Points, Vec<Encoding>)> {
+        let points = self.decode(encodings, valid);
+        if valid.contains(&false) {
+            return None;
+        }
+        let products = self.encode(&self.mul(&points, scalar));
+        Some((points, products))
+    }
+}
+
+/// Puts the generator into the wanted lanes that are not good, the identity into those that nobody
+/// wants.
+fn repair(group: &mut Group, good: u8, wanted: u8, generator: &[[u64; 8]; 4]) {
+    let (mut filler, mut other) = (Group::IDENTITY, Group::IDENTITY);
+    enter!(ristretto::decode(
+        [generator, generator],
+        [&mut filler, &mut other]
+    ));
+    for lane in 0..8 {
+        match (wanted >> lane & 1, good >> lane & 1) {
+            (0, _) => group.set_lane(lane, &Group::IDENTITY, lane),
+            (_, 0) => group.set_lane(lane, &filler, lane),
+            _ => {}
+        }
+    }
+}
+
+fn halves(scalars: &[Scalar]) -> Vec<Scalar> {
+    scalars.iter().map(Scalar::half).collect()
+}
+
+/// Multiplies every group of a batch by the scalars that `windows` gives for it.
+fn multiplied<'a>(from: &Batch, windows: impl Fn(usize) -> &'a Windows) -> Points {
+    let mut to = Batch {
+        groups: from.groups.clone(),
+        len: from.len,
+        halved: true,
+    };
+    let mut scratch = Scratch::new();
+    let mut none = Group::IDENTITY;
+    for (n, pair) in to.groups.chunks_mut(2).enumerate() {
+        let first = windows(2 * n);
+        let (pair, digits) = match pair {
+            [a, b] => ([a, b], [first, windows(2 * n + 1)]),
+            [a, ..] => ([a, &mut none], [first, first]),
+            [] => continue,
+        };
+        enter!(multiply::multiply(pair, digits, &mut scratch));
+    }
+    to.points()
+}
+
+fn add_multiples(points: &mut Points, base: &Base, scalars: &[Scalar], subtract: bool) {
+    let Repr::Ifma(batch) = &mut points.0 else {
+        foreign()
+    };
+    assert_eq!(batch.len, scalars.len(), "one scalar for each point");
+    let fives: Zeroizing<Vec<Fives>> = Zeroizing::new(
+        scalars
+            .chunks(8)
+            .map(|scalars| match batch.halved {
+                true => Fives::each(&halves(scalars)),
+                false => Fives::each(scalars),
+            })
+            .collect(),
+    );
+    enter!(table(base).add(&mut batch.groups, &fives, subtract));
+}
+
+fn batch(points: &Points) -> &Batch {
+    match &points.0 {
+        Repr::Ifma(batch) => batch,
+        _ => foreign(),
+    }
+}
+
+fn table(base: &Base) -> &Table {
+    match &base.0 {
+        BaseRepr::Ifma(table) => table,
+        _ => foreign(),
+    }
+}
