@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::{Args, Parser};
-use tallystick_protocol::group;
+use tallystick_protocol::group::{self, Chosen, KernelError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -23,11 +23,12 @@ use crate::{
     report::{self, Report},
 };
 
-/// Version, build and kernel, for `--version`.
-pub static VERSION: LazyLock<String> = LazyLock::new(|| {
-    let kernel = group::reference().name();
-    format!("{} ({}), kernel {kernel}", build::VERSION, build::HASH)
-});
+/// Version and build, for `--version`. The kernel stands on a line of its own, once it is chosen.
+pub static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{} ({})", build::VERSION, build::HASH));
+
+/// Names the kernel where no flag does.
+const KERNEL_VARIABLE: &str = "TALLY_KERNEL";
 
 /// What every command knows.
 #[derive(Debug, Args)]
@@ -44,6 +45,9 @@ pub struct Context {
     /// No progress, no hints, no warnings
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    /// What computes in the group: auto is the fastest that this machine runs; --version names it
+    #[arg(long, global = true, value_name = "NAME", env = KERNEL_VARIABLE, default_value = group::AUTO, hide_default_value = true, hide_env_values = true)]
+    pub kernel: String,
 }
 
 impl Context {
@@ -58,7 +62,9 @@ impl Context {
         };
         let asked = std::env::var("TALLY_LOG").ok();
         let default = if self.quiet { "error" } else { "warn" };
-        Ok(init_tracing(format, asked.as_deref().unwrap_or(default))?)
+        init_tracing(format, asked.as_deref().unwrap_or(default))?;
+        warn_of_kernel();
+        Ok(())
     }
 
     /// The folder of the home.
@@ -105,6 +111,13 @@ impl Context {
     }
 }
 
+/// Logs that a kernel failed its self-test and is not used, if that is so. Logs must be set up.
+pub fn warn_of_kernel() {
+    if let Some(warning) = group::chosen().warning() {
+        tracing::warn!("{warning}");
+    }
+}
+
 /// A program: arguments in, exit code out. A panic is an own bug; it was shown by the panic hook.
 pub fn main<C: Parser>(
     program: &str,
@@ -121,9 +134,10 @@ pub fn main<C: Parser>(
             Ok(cli) => cli,
             Err(error) => return misused(program, &error),
         };
-        let json = context(&cli).json;
-        run(&cli).unwrap_or_else(|failure| {
-            failure.report(program, json);
+        let Context { json, kernel, .. } = context(&cli);
+        let chosen = choose_kernel(Some(kernel));
+        chosen.and_then(|_| run(&cli)).unwrap_or_else(|failure| {
+            failure.report(program, *json);
             failure.exit
         })
     }));
@@ -131,11 +145,51 @@ pub fn main<C: Parser>(
     exit.unwrap_or(Exit::Bug).into()
 }
 
+/// Chooses what computes in the group, for all of this process.
+fn choose_kernel(asked: Option<&str>) -> Outcome<&'static Chosen> {
+    group::choose(asked).map_err(|error| {
+        let text = error.to_string();
+        let (what, next) = text.split_once("; ").unwrap_or((&text, ""));
+        let (exit, code) = match error {
+            KernelError::AllWrong { .. } => (Exit::Bug, "kernel-self-test"),
+            KernelError::Wrong { .. } => (Exit::Usage, "kernel-self-test"),
+            _ => (Exit::Usage, "kernel"),
+        };
+        Failure::new(exit, code, what, next)
+    })
+}
+
+/// The kernel that a command line asks for whose parsing ended at `--version`.
+fn asked_kernel() -> Option<String> {
+    let mut arguments = std::env::args_os().filter_map(|argument| argument.into_string().ok());
+    while let Some(argument) = arguments.next() {
+        match argument.strip_prefix("--kernel") {
+            Some("") => return arguments.next(),
+            Some(rest) if rest.starts_with('=') => return rest.get(1..).map(str::to_owned),
+            _ => {}
+        }
+    }
+    std::env::var(KERNEL_VARIABLE).ok()
+}
+
 /// Help and version are results; anything else that the parser says is bad usage.
 fn misused(program: &str, error: &clap::Error) -> Exit {
     if !error.use_stderr() {
+        let kernel = match error.kind() {
+            clap::error::ErrorKind::DisplayVersion => {
+                match choose_kernel(asked_kernel().as_deref()) {
+                    Ok(chosen) => format!("kernel: {chosen}\n"),
+                    Err(failure) => {
+                        failure.report(program, false);
+                        return failure.exit;
+                    }
+                }
+            }
+            _ => String::new(),
+        };
         // If stdout is gone there is nobody to help.
         let _ = error.print();
+        let _ = report::write_stdout(kernel.as_bytes());
         return Exit::Done;
     }
     let text = error.to_string();

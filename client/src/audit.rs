@@ -152,7 +152,7 @@ pub fn verify(path: &Path, trust: Option<Trust>, quiet: bool) -> Outcome<Audited
     let size = file.metadata().map_or(0, |meta| meta.len());
     let bar = Progress::new("verifying", size, "bytes", quiet);
     let mut reader = FrameReader::new(BufReader::with_capacity(1 << 20, file));
-    let mut verifier = RecordVerifier::new(group::reference(), trust);
+    let mut verifier = RecordVerifier::new(group::best(), trust);
     let mut jobs: Vec<ProofJob> = Vec::new();
     let report = loop {
         let frame = match reader.next_frame() {

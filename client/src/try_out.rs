@@ -359,7 +359,7 @@ pub fn send(home: Home, collection: Name, table: TableSource, rejects: Rejects) 
             peer_budget: None,
             rotate: false,
         };
-        let kernel = group::reference();
+        let kernel = group::best();
         let published = publish::publish(
             &home,
             &store,

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 use tallystick_protocol::{
     frame::{FrameReader, ReadError},
-    group,
+    group::{self, Kernel},
     identifiers::Profile,
     snapshot::{Bucket, LabelContext, LabelKey, SnapshotVerifier},
     statements::{Name, ProfileReference},
@@ -69,6 +69,14 @@ fn trusted() -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
+/// The kernel that `TALLY_KERNEL` names, or the fastest one.
+fn tested_kernel() -> &'static dyn Kernel {
+    match std::env::var("TALLY_KERNEL") {
+        Ok(name) => group::by_name(&name).unwrap(),
+        Err(_) => group::best(),
+    }
+}
+
 /// This crate's verifier.
 fn verify(bytes: &[u8]) -> Report {
     let mut trust = Trust::default();
@@ -76,7 +84,7 @@ fn verify(bytes: &[u8]) -> Report {
         let key: [u8; 32] = key.try_into().unwrap();
         trust.add(agency.parse::<Name>().unwrap(), key.into());
     }
-    let mut verifier = RecordVerifier::new(group::reference(), Some(trust));
+    let mut verifier = RecordVerifier::new(tested_kernel(), Some(trust));
     let mut reader = FrameReader::new(bytes);
     loop {
         let frame = match reader.next_frame() {

@@ -94,7 +94,7 @@ impl Node {
         let limits = &home.config().limits;
         Ok(Arc::new(Self {
             store,
-            kernel: group::reference(),
+            kernel: group::best(),
             pins,
             pool: WorkerPool::new(home.config().limits.worker_threads as usize)?,
             key: Arc::new(home.signing_key()?.into()),
@@ -115,7 +115,7 @@ impl Node {
             requests: Pace::new(limits.session_requests_per_minute_per_peer),
             sessions: TaskTracker::new(),
             stop: CancellationToken::new(),
-            metrics: Arc::new(Metrics::new(group::reference())),
+            metrics: Arc::new(Metrics::new(group::best())),
             health: Health::default(),
             nonces: SessionSeed::new(secret),
             epochs: Mutex::new(HashMap::new()),

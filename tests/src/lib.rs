@@ -42,3 +42,18 @@ pub mod running;
 pub mod stage;
 pub mod tamper;
 pub mod wire;
+
+use std::sync::OnceLock;
+
+use tallystick_protocol::group::{self, Kernel};
+
+/// The kernel of tests in this process: the one that `TALLY_KERNEL` names, as for the programs that they
+/// start, or the fastest one.
+#[must_use]
+pub fn kernel() -> &'static dyn Kernel {
+    static KERNEL: OnceLock<&'static dyn Kernel> = OnceLock::new();
+    *KERNEL.get_or_init(|| match std::env::var("TALLY_KERNEL") {
+        Ok(name) => group::by_name(&name).unwrap(),
+        Err(_) => group::best(),
+    })
+}

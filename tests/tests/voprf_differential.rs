@@ -9,10 +9,11 @@ use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tallystick_protocol::dleq::{self, Proof, ProofError, Weights};
-use tallystick_protocol::group::{Kernel, reference};
+use tallystick_protocol::group::Kernel;
 use tallystick_protocol::oprf::{
     self, AdditiveBlinds, Output, PublicKey, ScalarBlinds, SecretKey, SessionSeed,
 };
+use tallystick_tests::kernel as tested;
 use voprf::{BlindedElement, EvaluationElement, Group, Ristretto255, VoprfClient, VoprfServer};
 
 const RFC: Weights = Weights::Rfc9497;
@@ -52,7 +53,7 @@ struct Pair {
 
 impl Pair {
     fn new(seed: [u8; 32]) -> Self {
-        let kernel = reference();
+        let kernel = tested();
         let ours = SecretKey::from_seed(kernel, &seed, INFO).unwrap();
         let theirs = VoprfServer::new_from_seed(&seed, INFO).unwrap();
         let point = Ristretto255::serialize_elem(theirs.get_public_key());
@@ -114,7 +115,7 @@ fn blinds(inputs: &[&[u8]]) -> Vec<tallystick_protocol::group::Scalar> {
 
 /// Our blinds, their evaluation and proof, our check and outputs; in both blindings.
 fn our_receiver(pair: &mut Pair, inputs: &[&[u8]]) {
-    let kernel = reference();
+    let kernel = tested();
     let expected = pair.expected(inputs);
 
     let ours = AdditiveBlinds::new(blinds(inputs));
@@ -160,7 +161,7 @@ fn refuses_what_is_wrong(
 
 /// Their blinds, our evaluation and proof, their check and outputs.
 fn their_receiver(pair: &mut Pair, inputs: &[&[u8]]) {
-    let kernel = reference();
+    let kernel = tested();
     let (clients, blinded): (Vec<VoprfClient<Ristretto255>>, Vec<[u8; 32]>) = inputs
         .iter()
         .map(|input| {

@@ -412,8 +412,8 @@ impl Runner<'_> {
             return Err(bug("a record of another request"));
         }
         let key = Arc::new(self.home.signing_key()?.into());
-        let asking = Asking::resume(group::reference(), request, key, taken.seed())
-            .map_err(AgencyError::from)?;
+        let asking =
+            Asking::resume(group::best(), request, key, taken.seed()).map_err(AgencyError::from)?;
         let Answer::Granted(matching) = asking.answer(answer).map_err(AgencyError::from)? else {
             return Err(bug("a refused session that is not over"));
         };
@@ -499,7 +499,7 @@ impl Runner<'_> {
             session_seconds: settled.session_seconds,
             total_seconds: self.started.elapsed().as_secs_f64(),
             spoiled,
-            kernel: group::reference().name(),
+            kernel: group::best().name(),
         })
     }
 

@@ -207,7 +207,7 @@ impl Runner<'_> {
             .ok_or_else(|| bug("a stored run is too short"))?;
         let frame = Frame::from_bytes(frame.to_vec()).map_err(AgencyError::from)?;
         let key = Arc::new(SigningKey::from(self.home.signing_key()?));
-        let asking = Asking::resume(group::reference(), frame, key, SessionSeed::new(*seed))
+        let asking = Asking::resume(group::best(), frame, key, SessionSeed::new(*seed))
             .map_err(AgencyError::from)?;
         let stage = serde_json::from_str(&run.state).map_err(|e| bug(e.to_string()))?;
         Ok(Unsealed {
@@ -279,7 +279,7 @@ impl Runner<'_> {
         let session = Hex(rand::random::<[u8; 16]>());
         let seed = Zeroizing::new(rand::random::<[u8; 32]>());
         let (request, claims) = self.request(plan, peer, session).await?;
-        let asking = Asking::new(group::reference(), request, key, SessionSeed::new(*seed))
+        let asking = Asking::new(group::best(), request, key, SessionSeed::new(*seed))
             .map_err(AgencyError::from)?;
         let secret = Zeroizing::new([&seed[..], asking.frame().bytes()].concat());
         let run = NewRun {

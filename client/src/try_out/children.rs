@@ -16,6 +16,8 @@ use tallystick_agency::{
 };
 
 use super::{COLLECTION, Side, THEIRS, TryOptions};
+use tallystick_protocol::group;
+
 use crate::error::bug;
 
 /// What the peer's process says once it serves.
@@ -61,6 +63,7 @@ fn executable() -> Outcome<Command> {
     for name in ["TALLY_HOME", "TALLY_PASSPHRASE", "TALLY_PASSPHRASE_FILE"] {
         command.env_remove(name);
     }
+    command.args(["--kernel", group::best().name()]);
     Ok(command)
 }
 

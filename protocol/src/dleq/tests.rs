@@ -2,8 +2,9 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 
 use super::*;
-use crate::group::{ELEMENT_LEN, reference};
+use crate::group::ELEMENT_LEN;
 use crate::oprf::{self, vectors};
+use crate::test_support::kernel as tested;
 
 const BOTH: [Weights; 2] = [Weights::Rfc9497, Weights::WholeChunk];
 
@@ -22,7 +23,7 @@ struct Chunk {
 
 impl Chunk {
     fn new(seed: u8, count: usize, weights: Weights) -> Self {
-        let kernel = reference();
+        let kernel = tested();
         let inputs: Vec<[u8; 8]> = (0..count as u64).map(u64::to_be_bytes).collect();
         let inputs: Vec<&[u8]> = inputs.iter().map(|input| &input[..]).collect();
         let blinded = kernel.encode(&kernel.hash_to_group(b"chunk", &inputs));
@@ -43,7 +44,7 @@ impl Chunk {
 
     fn statement(&self) -> Statement<'_> {
         Statement {
-            kernel: reference(),
+            kernel: tested(),
             key: self.key.as_bytes(),
             blinded: &self.blinded,
             evaluated: &self.evaluated,
@@ -53,7 +54,7 @@ impl Chunk {
 
     fn verify(&self) -> Result<Verified, ProofError> {
         verify(
-            reference(),
+            tested(),
             &self.key,
             self.weights,
             &self.blinded,
@@ -66,7 +67,7 @@ impl Chunk {
 #[test]
 fn rfc_proofs_under_the_rfc_nonce() {
     let suite = vectors::voprf();
-    let kernel = reference();
+    let kernel = tested();
     let secret = SecretKey::from_bytes(kernel, &suite.secret).unwrap();
     let key = Arc::new(PublicKey::decode(kernel, &suite.public).unwrap());
     for vector in &suite.vectors {
@@ -135,7 +136,7 @@ fn both_weights_prove_and_are_not_each_other() {
             assert_eq!(verified.len(), count);
             assert_eq!(verified.key().as_bytes(), chunk.secret.public_bytes());
             let (points, _) = verified.into_parts();
-            assert_eq!(reference().encode(&points), chunk.evaluated);
+            assert_eq!(tested().encode(&points), chunk.evaluated);
             chunk.weights = BOTH[usize::from(weights == BOTH[0])];
             assert_eq!(chunk.verify().unwrap_err(), ProofError::Refused);
         }
@@ -169,7 +170,7 @@ fn one_changed_element_changes_every_weight() {
 /// it follows the algorithm with its true key.
 #[test]
 fn errors_that_cancelled_under_the_old_weights_are_refused() {
-    let kernel = reference();
+    let kernel = tested();
     let chunk = Chunk::new(3, 2, Weights::WholeChunk);
     let statement = chunk.statement();
     let d = statement.weights(&statement.seed());
@@ -262,7 +263,7 @@ fn evaluations_under_another_key_are_refused() {
         let other = Chunk::new(7, 3, weights);
         // One element of another key among good ones, proven with the honest key.
         chunk.evaluated[1] = other.evaluated[1];
-        let points = decode(reference(), &chunk.blinded).unwrap();
+        let points = decode(tested(), &chunk.blinded).unwrap();
         chunk.proof = prove(&chunk.statement(), &chunk.secret, &points, &[0; 32]);
         assert_eq!(chunk.verify().unwrap_err(), ProofError::Refused);
     }
@@ -327,7 +328,7 @@ fn proof_scalars_must_be_canonical() {
 fn nonces_are_bound_to_key_chunk_and_randomness() {
     let nonce = |seed: u8, count: usize, weights, fresh: u8| {
         let chunk = Chunk::new(seed, count, weights);
-        let points = decode(reference(), &chunk.blinded).unwrap();
+        let points = decode(tested(), &chunk.blinded).unwrap();
         let proof = prove(&chunk.statement(), &chunk.secret, &points, &[fresh; 32]);
         let (c, s) = proof.scalars().unwrap();
         *s.add(&c.mul(chunk.secret.scalar())).to_bytes()
@@ -367,7 +368,7 @@ proptest! {
     fn any_wrong_element_is_refused(
         count in 1usize..9, index in 0usize..9, error in 1u64.., whole: bool,
     ) {
-        let kernel = reference();
+        let kernel = tested();
         let index = index % count;
         let mut chunk = Chunk::new(1, count, BOTH[usize::from(whole)]);
         let mut bytes = [0u8; 32];

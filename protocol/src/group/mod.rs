@@ -7,14 +7,17 @@
 //!
 //! A batch goes back only to the kernel that made it.
 
+mod choice;
 mod dalek;
 pub(crate) mod hash;
 #[cfg(target_arch = "x86_64")]
 mod ifma;
 mod scalar;
+mod self_test;
 
 use std::fmt;
 
+pub use choice::{AUTO, Chosen, KernelError, best, by_name, choose, chosen, kernels};
 pub use scalar::Scalar;
 
 /// Length in bytes of an encoded group element (RFC 9496, section 4).
@@ -23,7 +26,8 @@ pub const ELEMENT_LEN: usize = 32;
 /// An encoded group element: the canonical 32 bytes of RFC 9496.
 pub type Encoding = [u8; ELEMENT_LEN];
 
-/// The kernel on curve25519-dalek. It is the oracle for every other kernel.
+/// The kernel on curve25519-dalek. It is the oracle for every other kernel, and what [`best`] falls
+/// back to. Programs use [`best`].
 ///
 /// # Examples
 ///

@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 
 use super::*;
-use crate::group::reference;
+use crate::test_support::kernel as tested;
 
 const SESSION: [u8; 16] = [9; 16];
 
@@ -13,11 +13,11 @@ fn scalar(bytes: &[u8; 32]) -> Scalar {
 }
 
 fn key(seed: u8) -> SecretKey {
-    SecretKey::from_seed(reference(), &[seed; 32], b"test key").unwrap()
+    SecretKey::from_seed(tested(), &[seed; 32], b"test key").unwrap()
 }
 
 fn public(key: &SecretKey) -> Arc<PublicKey> {
-    Arc::new(PublicKey::decode(reference(), key.public_bytes()).unwrap())
+    Arc::new(PublicKey::decode(tested(), key.public_bytes()).unwrap())
 }
 
 fn bytes(output: &Output) -> [u8; 64] {
@@ -40,7 +40,7 @@ fn blinds(seed: &SessionSeed, inputs: &[&[u8]]) -> Vec<Scalar> {
 
 /// The whole run of a chunk with additive blinds.
 fn run_additive(key: &SecretKey, inputs: &[&[u8]], weights: Weights) -> Vec<Output> {
-    let kernel = reference();
+    let kernel = tested();
     let seed = SessionSeed::new([4; 32]);
     let ours = AdditiveBlinds::new(blinds(&seed, inputs));
     let blinded = blind_additive(kernel, inputs, &ours).unwrap();
@@ -54,7 +54,7 @@ fn run_additive(key: &SecretKey, inputs: &[&[u8]], weights: Weights) -> Vec<Outp
 
 /// The whole run of a chunk with the RFC's blinds.
 fn run_scalar(key: &SecretKey, inputs: &[&[u8]], weights: Weights) -> Vec<Output> {
-    let kernel = reference();
+    let kernel = tested();
     let seed = SessionSeed::new([5; 32]);
     let ours = ScalarBlinds::new(blinds(&seed, inputs)).unwrap();
     let blinded = blind_scalar(kernel, inputs, &ours).unwrap();
@@ -69,7 +69,7 @@ fn run_scalar(key: &SecretKey, inputs: &[&[u8]], weights: Weights) -> Vec<Output
 #[test]
 fn rfc_key_derivation() {
     let suite = vectors::voprf();
-    let kernel = reference();
+    let kernel = tested();
     assert_eq!(suite.group_dst, HASH_TO_GROUP_DST);
     let key = SecretKey::from_seed(kernel, &suite.seed, &suite.info).unwrap();
     assert_eq!(*key.to_bytes(), suite.secret);
@@ -102,7 +102,7 @@ fn rfc_key_derivation() {
 #[test]
 fn rfc_vectors() {
     let suite = vectors::voprf();
-    let kernel = reference();
+    let kernel = tested();
     let key = SecretKey::from_bytes(kernel, &suite.secret).unwrap();
     for vector in &suite.vectors {
         let inputs = vector.inputs();
@@ -144,7 +144,7 @@ fn rfc_vectors() {
 #[test]
 fn rfc_vectors_with_a_bit_flipped() {
     let suite = vectors::voprf();
-    let kernel = reference();
+    let kernel = tested();
     let key = SecretKey::from_bytes(kernel, &suite.secret).unwrap();
     for vector in &suite.vectors {
         for i in 0..vector.inputs.len() {
@@ -191,7 +191,7 @@ fn rfc_vectors_with_a_bit_flipped() {
 #[test]
 fn outputs_depend_on_the_order() {
     let suite = vectors::voprf();
-    let kernel = reference();
+    let kernel = tested();
     let key = SecretKey::from_bytes(kernel, &suite.secret).unwrap();
     let vector = &suite.vectors[2];
     let verified = dleq::verify(
@@ -213,7 +213,7 @@ fn outputs_depend_on_the_order() {
 
 #[test]
 fn keys_refuse_damaged_bytes() {
-    let kernel = reference();
+    let kernel = tested();
     let order =
         hex::decode("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010").unwrap();
     for bad in [[0u8; 32], order.try_into().unwrap(), [0xff; 32]] {
@@ -238,7 +238,7 @@ fn keys_refuse_damaged_bytes() {
 
 #[test]
 fn an_evaluated_chunk_is_whole_or_refused() {
-    let kernel = reference();
+    let kernel = tested();
     let key = key(1);
     let inputs: Vec<[u8; 4]> = (0..5u32).map(u32::to_be_bytes).collect();
     let inputs: Vec<&[u8]> = inputs.iter().map(|input| &input[..]).collect();
@@ -266,7 +266,7 @@ fn an_evaluated_chunk_is_whole_or_refused() {
 
 #[test]
 fn short_chunks_and_the_chunk_edge() {
-    let kernel = reference();
+    let kernel = tested();
     let key = key(2);
     let none = AdditiveBlinds::new(Vec::new());
     assert!(blind_additive(kernel, &[], &none).unwrap().is_empty());
@@ -299,7 +299,7 @@ fn short_chunks_and_the_chunk_edge() {
 
 #[test]
 fn lengths_must_agree() {
-    let kernel = reference();
+    let kernel = tested();
     let seed = SessionSeed::new([1; 32]);
     let inputs: [&[u8]; 2] = [b"a", b"b"];
     let short = AdditiveBlinds::new(blinds(&seed, &inputs[..1]));
@@ -348,7 +348,7 @@ fn lengths_must_agree() {
 #[test]
 fn identity_results_are_refused() {
     let zero = [0u8; 32];
-    let kernel = reference();
+    let kernel = tested();
     let one = *kernel
         .encode(&kernel.base_point(kernel.generator()))
         .first()
@@ -432,7 +432,7 @@ fn an_output_gives_tag_and_label_key_apart() {
 
 #[test]
 fn debug_shows_no_secret() {
-    let kernel = reference();
+    let kernel = tested();
     let key = key(1);
     let seed = SessionSeed::new([7; 32]);
     let inputs: [&[u8]; 1] = [b"x"];
@@ -465,7 +465,7 @@ proptest! {
     ) {
         let key = key(seed);
         let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
-        let expected = all_bytes(&evaluate(reference(), &inputs, &key).unwrap());
+        let expected = all_bytes(&evaluate(tested(), &inputs, &key).unwrap());
         for weights in [Weights::Rfc9497, Weights::WholeChunk] {
             prop_assert_eq!(&all_bytes(&run_additive(&key, &inputs, weights)), &expected);
             prop_assert_eq!(&all_bytes(&run_scalar(&key, &inputs, weights)), &expected);

@@ -7,7 +7,6 @@ use sha2::{Digest, Sha256};
 use tallystick_protocol::{
     error::Error,
     frame::Frame,
-    group,
     identifiers::{Element, IdentifierType, Profile, normalise, padding_element},
     oprf::{self, Output, SecretKey, SessionSeed},
     record,
@@ -23,6 +22,8 @@ use tallystick_protocol::{
         SenderReference, SessionClass, SnapshotPreamble, SnapshotReference, TypeKey,
     },
 };
+
+use super::tested_kernel;
 
 pub const RECEIVER_SEED: [u8; 32] = [0x11; 32];
 pub const SENDER_SEED: [u8; 32] = [0x22; 32];
@@ -139,7 +140,7 @@ impl World {
             info.extend_from_slice(&1u64.to_be_bytes());
             (
                 name(ty),
-                SecretKey::from_seed(group::reference(), &OPRF_SEED, &info).unwrap(),
+                SecretKey::from_seed(tested_kernel(), &OPRF_SEED, &info).unwrap(),
             )
         });
         Self {
@@ -197,7 +198,7 @@ impl World {
         let mut entries: Vec<(Output, Vec<u8>)> = Vec::new();
         let mut add = |ty: &str, list: Vec<(Element, Vec<u8>)>| {
             let inputs: Vec<&[u8]> = list.iter().map(|(element, _)| element.as_bytes()).collect();
-            let outputs = oprf::evaluate(group::reference(), &inputs, &self.keys[&name(ty)]);
+            let outputs = oprf::evaluate(tested_kernel(), &inputs, &self.keys[&name(ty)]);
             let labels = list.iter().map(|(_, label)| label.clone());
             entries.extend(outputs.unwrap().into_iter().zip(labels));
         };
@@ -299,7 +300,7 @@ impl World {
     fn open(&self, session: u8) -> (Asking, Asked) {
         let seed = SessionSeed::new(SESSION_SEED);
         let key = Arc::clone(&self.receiver);
-        let asking = Asking::new(group::reference(), self.request(session), key, seed).unwrap();
+        let asking = Asking::new(tested_kernel(), self.request(session), key, seed).unwrap();
         let frame = asking.frame().clone();
         let asked = Asked::open(frame, &self.receiver_reference(), self.sender_reference());
         (asking, asked.unwrap())
@@ -323,7 +324,7 @@ impl World {
             expires_ms: int(NOW + 3_600_000),
         };
         let key = Arc::clone(&self.sender);
-        let kernel = group::reference();
+        let kernel = tested_kernel();
         let granted = asked.grant(kernel, terms, Hex(SENDER_NONCE), NOW + 20, key);
         let (serving, grant) = granted.unwrap();
         let opening = vec![

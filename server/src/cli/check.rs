@@ -32,6 +32,7 @@ use super::{
 };
 use tallystick_agency::command::Context;
 use tallystick_agency::report::{Report, list, or_dash};
+use tallystick_protocol::group;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -174,6 +175,7 @@ pub(super) fn run(context: &Context) -> Outcome<()> {
         })?;
         locked(&mut checks, config.lock_memory);
     }
+    kernel(&mut checks);
     print(context, &checks)?;
     match checks.failed {
         0 => Ok(()),
@@ -183,6 +185,19 @@ pub(super) fn run(context: &Context) -> Outcome<()> {
             format!("{failed} of {} checks failed", checks.checks.len()),
             "do what the last column says",
         )),
+    }
+}
+
+/// What computes in the group, and whether a faster one failed.
+fn kernel(checks: &mut Checks) {
+    let chosen = group::chosen();
+    match chosen.warning() {
+        None => checks.ok("kernel", chosen.to_string()),
+        Some(warning) => {
+            let fix =
+                "check the machine's memory and processor; report it as a fault if they are sound";
+            checks.warn("kernel", "kernel-self-test", warning, fix);
+        }
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) fn collection(
         .map_err(|_| AgencyError::Bug("a stored collection has an invalid name".to_owned()))?;
     epoch_keys(
         home,
-        group::reference(),
+        group::best(),
         &name,
         known.epoch,
         Mode::Elements,

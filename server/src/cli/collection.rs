@@ -270,8 +270,7 @@ pub(super) async fn perform(
         });
     };
     let now = clock::now_ms();
-    let published =
-        publish::publish(home, store, group::reference(), options, now, &progress).await;
+    let published = publish::publish(home, store, group::best(), options, now, &progress).await;
     bar.finish_and_clear();
     let published = published?;
     let known = current(store, &name).await?;

@@ -13,7 +13,8 @@ use tallystick_agency::{
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use tallystick_agency::command::{Context, Signals, runtime};
+use tallystick_agency::command::{Context, Signals, runtime, warn_of_kernel};
+use tallystick_protocol::group;
 
 use crate::node::Node;
 
@@ -23,6 +24,7 @@ pub(super) fn run(context: &Context) -> Outcome<()> {
     let log = NodeConfig::load(&file).map_or_else(|_| LogConfig::default(), |config| config.log);
     let filter = if context.quiet { "warn" } else { &log.filter };
     init_tracing(log.format, filter)?;
+    warn_of_kernel();
     let home = context.open_home()?;
     home.current_tls_identity(now_ms())?;
     // `off` was somebody's choice.
@@ -50,7 +52,7 @@ pub(super) fn run(context: &Context) -> Outcome<()> {
             None => None,
             Some(address) => Some(metrics(address, &node, &ended).await?),
         };
-        tracing::info!(%address, "listening");
+        tracing::info!(%address, kernel = %group::chosen(), "listening");
         notify("READY=1");
 
         let stop = CancellationToken::new();

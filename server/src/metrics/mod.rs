@@ -495,7 +495,7 @@ mod tests {
 
     #[test]
     fn what_happens_is_counted_under_words_of_this_program() {
-        let metrics = Metrics::new(group::reference());
+        let metrics = Metrics::new(group::best());
         let before = metrics.render().unwrap();
         assert_eq!(
             value(&before, "tallyd_sessions_total{state=\"granted\"}"),

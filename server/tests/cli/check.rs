@@ -28,6 +28,7 @@ fn check_finds_what_is_wrong() {
         "peer beta",
         "collection c",
         "port",
+        "kernel",
     ] {
         assert!(verdicts(&good).contains(&(name, "ok")), "{name}: {good}");
     }

@@ -10,7 +10,7 @@ use ed25519_dalek::Signer;
 use sha2::{Digest, Sha256};
 use tallystick_protocol::{
     frame::{Frame, Kind},
-    group::{self, Kernel},
+    group::Kernel,
     identifiers::{Element, IdentifierType, normalise},
     oprf::{self, Output, SecretKey},
     session::{
@@ -44,7 +44,7 @@ const QUOTA: u64 = 1000;
 pub(super) const NONCE: Hex<32> = Hex([0x99; 32]);
 
 pub(super) fn kernel() -> &'static dyn Kernel {
-    group::reference()
+    crate::kernel()
 }
 
 pub(super) fn name(text: &str) -> Name {

@@ -219,7 +219,7 @@ fn only_known_words(scrape: &Scrape) {
             "code" => codes.contains(&value),
             "collection" => value == "watchlist",
             "direction" => ["in", "out"].contains(&value),
-            "kernel" => value == "dalek",
+            "kernel" => value == tallystick_tests::kernel().name(),
             "le" => value == "+Inf" || value.parse::<f64>().is_ok(),
             "reason" => ["certificate", "disk", "draining", "store"].contains(&value),
             "stage" => {
