@@ -9,7 +9,7 @@
 //! ```
 //!
 //! - [`identifiers`]: raw values to canonical elements, profiles.
-//! - [`group`]: the kernel seam; [`oprf`] and [`dleq`] run through it.
+//! - [`group`]: the kernel seam; [`oprf`] and [`dleq`] run through it. [`sha512`]: many at a time.
 //! - [`frame`], [`statements`], [`session`]: what goes over the wire, and in which order.
 //! - [`snapshot`]: what the sender publishes.
 //! - [`record`], [`verify`], [`log`]: what an auditor checks.
@@ -23,6 +23,7 @@ pub mod log;
 pub mod oprf;
 pub mod record;
 pub mod session;
+pub mod sha512;
 pub mod signing;
 pub mod snapshot;
 pub mod statements;
