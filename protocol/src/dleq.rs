@@ -309,30 +309,22 @@ impl Statement<'_> {
     /// The weights `d_i`, in order.
     fn weights(&self, seed: &[u8; 64]) -> Vec<Scalar> {
         let element_len = 32u16.to_be_bytes();
-        self.blinded
-            .iter()
-            .zip(self.evaluated)
-            // Ends at `MAX_CHUNK` elements, which the index can count.
-            .zip(0..=u16::MAX)
-            .map(|((c, d), i)| {
-                // di = G.HashToScalar(I2OSP(len(seed), 2) || seed || I2OSP(i, 2) ||
-                //                     I2OSP(len(Ci), 2) || Ci ||
-                //                     I2OSP(len(Di), 2) || Di || "Composite")
-                Scalar::hash(
-                    HASH_TO_SCALAR_DST,
-                    &[
-                        &64u16.to_be_bytes(),
-                        seed,
-                        &i.to_be_bytes(),
-                        &element_len,
-                        c,
-                        &element_len,
-                        d,
-                        b"Composite",
-                    ],
-                )
-            })
-            .collect()
+        // The index can count `MAX_CHUNK` elements.
+        let items = self.blinded.iter().zip(self.evaluated).zip(0..=u16::MAX);
+        let sha512 = self.kernel.sha512();
+        Scalar::hash_each(sha512, HASH_TO_SCALAR_DST, items, |((c, d), i), message| {
+            // di = G.HashToScalar(I2OSP(len(seed), 2) || seed || I2OSP(i, 2) ||
+            //                     I2OSP(len(Ci), 2) || Ci ||
+            //                     I2OSP(len(Di), 2) || Di || "Composite")
+            message.push(&64u16.to_be_bytes());
+            message.push(seed);
+            message.push(&i.to_be_bytes());
+            message.push(&element_len);
+            message.push(c);
+            message.push(&element_len);
+            message.push(d);
+            message.push(b"Composite");
+        })
     }
 
     /// The challenge over `M`, `Z`, `t2` and `t3`, in this order in some batches.

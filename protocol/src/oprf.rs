@@ -24,7 +24,6 @@ mod tests;
 #[allow(clippy::unwrap_used)]
 pub(crate) mod vectors;
 
-use sha2::{Digest, Sha512};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
@@ -34,6 +33,7 @@ pub use secrets::{AdditiveBlinds, OUTPUT_LEN, Output, ScalarBlinds, SessionSeed}
 
 use crate::dleq::{self, Proof, Verified, Weights};
 use crate::group::{Encoding, Kernel, Points, Scalar};
+use crate::sha512::Construction;
 
 /// Most elements in one chunk: the RFC's proof counts them in 16 bits.
 pub const MAX_CHUNK: usize = 65_535;
@@ -161,7 +161,7 @@ pub fn finalize_additive(
     check_lengths(inputs.len(), verified.len())?;
     let (mut points, key) = verified.into_parts();
     kernel.sub_base(&mut points, key.base(), &blinds.0);
-    hash_outputs(inputs, &Zeroizing::new(kernel.encode(&points)))
+    hash_outputs(kernel, inputs, &Zeroizing::new(kernel.encode(&points)))
 }
 
 /// Finalizes a chunk that was blinded as in the RFC: `N_i = r_i^-1·D_i`, hashed with
@@ -184,7 +184,7 @@ pub fn finalize_scalar(
     let (points, _) = verified.into_parts();
     // Blinds are non-zero by construction, as `invert_all` demands.
     let unblinded = kernel.mul_each(&points, &Scalar::invert_all(&blinds.0));
-    hash_outputs(inputs, &Zeroizing::new(kernel.encode(&unblinded)))
+    hash_outputs(kernel, inputs, &Zeroizing::new(kernel.encode(&unblinded)))
 }
 
 /// The sender's own outputs: `Evaluate` of RFC 9497, section 3.3.1, in the order of the
@@ -201,7 +201,7 @@ pub fn evaluate(
 ) -> Result<Vec<Output>, OprfError> {
     check_inputs(inputs)?;
     let elements = Zeroizing::new(kernel.hash_mul_encode(HASH_TO_GROUP_DST, inputs, key.scalar()));
-    hash_outputs(inputs, &elements)
+    hash_outputs(kernel, inputs, &elements)
 }
 
 /// Evaluates a peer's blinded chunk: `D_i = k·C_i`. Nothing is multiplied unless every
@@ -313,31 +313,36 @@ fn refuse_identity(elements: Vec<Encoding>) -> Result<Vec<Encoding>, OprfError> 
 
 fn any_identity(elements: &[Encoding]) -> Choice {
     elements.iter().fold(Choice::from(0), |any, element| {
-        any | element.ct_eq(&[0u8; 32])
+        // All bits in one word: compared byte by byte it would take half as long as the hash.
+        let words = element.as_chunks().0.iter();
+        let bits = words.fold(0, |bits, word| bits | u64::from_ne_bytes(*word));
+        any | bits.ct_eq(&0)
     })
 }
 
 /// `Hash(I2OSP(len(x), 2) || x || I2OSP(len(N), 2) || N || "Finalize")` for each element
 /// (RFC 9497, section 3.3.1).
-fn hash_outputs(inputs: &[&[u8]], elements: &[Encoding]) -> Result<Vec<Output>, OprfError> {
+fn hash_outputs(
+    kernel: &dyn Kernel,
+    inputs: &[&[u8]],
+    elements: &[Encoding],
+) -> Result<Vec<Output>, OprfError> {
     if bool::from(any_identity(elements)) {
         return Err(OprfError::Identity);
     }
-    Ok(inputs
-        .iter()
-        .zip(elements)
-        .map(|(input, element)| {
-            Output::new(
-                Sha512::new()
-                    // `check_inputs` has bounded the length.
-                    .chain_update((input.len() as u16).to_be_bytes())
-                    .chain_update(input)
-                    .chain_update(32u16.to_be_bytes())
-                    .chain_update(element)
-                    .chain_update(b"Finalize")
-                    .finalize()
-                    .into(),
-            )
-        })
-        .collect())
+    let mut outputs = Vec::with_capacity(inputs.len());
+    kernel.sha512().each(
+        &Construction::plain(),
+        inputs.iter().zip(elements),
+        |(input, element), message| {
+            // `check_inputs` has bounded the length.
+            message.push(&(input.len() as u16).to_be_bytes());
+            message.push(input);
+            message.push(&32u16.to_be_bytes());
+            message.push(element);
+            message.push(b"Finalize");
+        },
+        |digest| outputs.push(Output::new(*digest)),
+    );
+    Ok(outputs)
 }

@@ -107,10 +107,8 @@ fn bytes(outputs: &[Output]) -> Vec<[u8; 64]> {
 
 fn blinds(inputs: &[&[u8]]) -> Vec<tallystick_protocol::group::Scalar> {
     let seed = SessionSeed::new([3; 32]);
-    (0..)
-        .zip(inputs)
-        .map(|(i, input)| seed.blind(&[1; 16], "document", i, input).unwrap())
-        .collect()
+    seed.blinds(reference(), &[1; 16], "document", 0, inputs)
+        .unwrap()
 }
 
 /// Our blinds, their evaluation and proof, our check and outputs; in both blindings.

@@ -15,6 +15,7 @@ use curve25519_dalek::traits::{IsIdentity, VartimeMultiscalarMul};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::{Base, BaseRepr, Encoding, Kernel, Points, Repr, Scalar, hash, sealed};
+use crate::sha512::Sha512Many;
 
 /// The kernel; it has no state of its own.
 pub(super) struct Dalek;
@@ -54,6 +55,10 @@ impl Kernel for Dalek {
         "dalek"
     }
 
+    fn sha512(&self) -> Sha512Many {
+        Sha512Many::portable()
+    }
+
     fn generator(&self) -> &Base {
         &GENERATOR
     }
@@ -84,14 +89,15 @@ impl Kernel for Dalek {
     }
 
     fn hash_to_group(&self, dst: &[u8], inputs: &[&[u8]]) -> Points {
-        whole(
-            inputs
-                .iter()
-                .map(|input| {
-                    RistrettoPoint::from_uniform_bytes(&hash::expand_message_xmd(dst, &[input]))
-                })
-                .collect(),
-        )
+        let mut points = Vec::with_capacity(inputs.len());
+        hash::expand_each(
+            self.sha512(),
+            dst,
+            inputs,
+            |input, message| message.push(input),
+            |uniform| points.push(RistrettoPoint::from_uniform_bytes(uniform)),
+        );
+        whole(points)
     }
 
     fn decode(&self, encodings: &[Encoding], valid: &mut [bool]) -> Points {

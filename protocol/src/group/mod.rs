@@ -20,6 +20,8 @@ use std::fmt;
 pub use choice::{AUTO, Chosen, KernelError, best, by_name, choose, chosen, kernels};
 pub use scalar::Scalar;
 
+use crate::sha512::Sha512Many;
+
 /// Length in bytes of an encoded group element (RFC 9496, section 4).
 pub const ELEMENT_LEN: usize = 32;
 
@@ -113,6 +115,9 @@ impl fmt::Debug for Base {
 pub trait Kernel: Send + Sync + sealed::Sealed {
     /// Name of the kernel, for logs and benchmarks.
     fn name(&self) -> &'static str;
+
+    /// The SHA-512 that goes with the kernel, for whatever is hashed for each element.
+    fn sha512(&self) -> Sha512Many;
 
     /// The table of the group's generator, `B` (RFC 9496, section 4).
     fn generator(&self) -> &Base;

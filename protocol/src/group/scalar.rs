@@ -7,6 +7,7 @@ use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::hash;
+use crate::sha512::{Message, Sha512Many};
 
 /// An integer modulo the group order l = 2^252 + 27742317777372353535851937790883648493.
 ///
@@ -32,6 +33,25 @@ impl Scalar {
     /// to 64 bytes under `dst`, then reduced as little-endian.
     pub fn hash(dst: &[u8], parts: &[&[u8]]) -> Self {
         Self::from_wide(&hash::expand_message_xmd(dst, parts))
+    }
+
+    /// [`hash`](Self::hash) for each item, in order. `write` puts the message of an item
+    /// together. Time depends on the lengths of the messages only.
+    ///
+    /// The items must say how many they are ([`Iterator::size_hint`]), as lists do: a vector
+    /// that had to grow would leave scalars behind.
+    pub(crate) fn hash_each<T>(
+        sha512: Sha512Many,
+        dst: &[u8],
+        items: impl IntoIterator<Item = T>,
+        write: impl FnMut(T, &mut Message),
+    ) -> Vec<Self> {
+        let items = items.into_iter();
+        let mut scalars = Vec::with_capacity(items.size_hint().0);
+        hash::expand_each(sha512, dst, items, write, |wide| {
+            scalars.push(Self::from_wide(wide));
+        });
+        scalars
     }
 
     /// The canonical 32 little-endian bytes.

@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, KeyInit};
 use sha2::Sha512;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::OprfError;
-use crate::group::Scalar;
+use crate::group::{Kernel, Scalar};
+use crate::sha512::Construction;
 
 /// Length in bytes of an OPRF output: one SHA-512 digest.
 pub const OUTPUT_LEN: usize = 64;
@@ -35,37 +36,41 @@ impl SessionSeed {
         &self.0
     }
 
-    /// The blind of one element: HMAC-SHA512 under the seed, over
+    /// The blinds of elements that follow each other in a session, one for each, in order:
+    /// HMAC-SHA512 under the seed, over
     /// `session (16) ‖ I2OSP(len(type), 1) ‖ type ‖ I2OSP(index, 8) ‖ element`, reduced
     /// modulo the group order.
     ///
-    /// `index` is the element's position in the session, padding included. The element
-    /// is hashed in, so that a session resumed over a changed table never reuses a blind
-    /// on another element. Time depends on lengths only.
+    /// `index` is the element's position in the session, padding included; it is
+    /// `first_index` for the first one here. The element is hashed in, so that a session
+    /// resumed over a changed table never reuses a blind on another element. Time depends on
+    /// lengths only.
     ///
     /// # Errors
     ///
     /// [`OprfError::TypeNameTooLong`] above 255 bytes.
-    pub fn blind(
+    pub fn blinds(
         &self,
+        kernel: &dyn Kernel,
         session: &[u8; 16],
         type_name: &str,
-        index: u64,
-        element: &[u8],
-    ) -> Result<Scalar, OprfError> {
+        first_index: u64,
+        elements: &[&[u8]],
+    ) -> Result<Vec<Scalar>, OprfError> {
         let type_len = u8::try_from(type_name.len()).map_err(|_| OprfError::TypeNameTooLong)?;
-        let wide: Zeroizing<[u8; 64]> = Zeroizing::new(
-            hmac_sha512(&self.0)
-                .chain_update(session)
-                .chain_update([type_len])
-                .chain_update(type_name.as_bytes())
-                .chain_update(index.to_be_bytes())
-                .chain_update(element)
-                .finalize()
-                .into_bytes()
-                .into(),
+        let common = [&session[..], &[type_len], type_name.as_bytes()].concat();
+        let mut blinds = Vec::with_capacity(elements.len());
+        kernel.sha512().each(
+            &Construction::hmac(&self.0),
+            elements.iter().zip(first_index..),
+            |(element, index), message| {
+                message.push(&common);
+                message.push(&index.to_be_bytes());
+                message.push(element);
+            },
+            |wide| blinds.push(Scalar::from_wide(wide)),
         );
-        Ok(Scalar::from_wide(&wide))
+        Ok(blinds)
     }
 }
 

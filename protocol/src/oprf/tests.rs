@@ -32,10 +32,8 @@ fn all_bytes(outputs: &[Output]) -> Vec<[u8; 64]> {
 }
 
 fn blinds(seed: &SessionSeed, inputs: &[&[u8]]) -> Vec<Scalar> {
-    (0..)
-        .zip(inputs)
-        .map(|(i, input)| seed.blind(&SESSION, "document", i, input).unwrap())
-        .collect()
+    seed.blinds(reference(), &SESSION, "document", 0, inputs)
+        .unwrap()
 }
 
 /// The whole run of a chunk with additive blinds.
@@ -360,11 +358,17 @@ fn identity_results_are_refused() {
         );
         let inputs = vec![&b"x"[..]; elements.len()];
         assert_eq!(
-            hash_outputs(&inputs, &elements).unwrap_err(),
+            hash_outputs(reference(), &inputs, &elements).unwrap_err(),
             OprfError::Identity
         );
     }
     assert_eq!(refuse_identity(vec![one]).unwrap(), [one]);
+    // Every bit counts.
+    for bit in 0..256 {
+        let mut other = zero;
+        other[bit / 8] = 1 << (bit % 8);
+        assert!(refuse_identity(vec![one, other]).is_ok());
+    }
     let zero = Scalar::from_canonical(&zero).unwrap();
     let one = Scalar::from_wide(&[1; 64]);
     assert_eq!(
@@ -378,8 +382,8 @@ fn a_blind_is_bound_to_everything() {
     let seed = SessionSeed::new([1; 32]);
     let blind = |seed: &SessionSeed, session, name, index, element: &[u8]| {
         *seed
-            .blind(session, name, index, element)
-            .unwrap()
+            .blinds(reference(), session, name, index, &[element])
+            .unwrap()[0]
             .to_bytes()
     };
     let base = blind(&seed, &SESSION, "document", 7, b"element");
@@ -401,11 +405,31 @@ fn a_blind_is_bound_to_everything() {
     for other in others {
         assert_ne!(base, other);
     }
-    assert_eq!(
-        seed.blind(&SESSION, &"t".repeat(256), 0, b"").unwrap_err(),
-        OprfError::TypeNameTooLong
-    );
-    assert!(seed.blind(&SESSION, &"t".repeat(255), 0, b"").is_ok());
+    let named = |len| seed.blinds(reference(), &SESSION, &"t".repeat(len), 0, &[b""]);
+    assert_eq!(named(256).unwrap_err(), OprfError::TypeNameTooLong);
+    assert!(named(255).is_ok());
+}
+
+/// A chunk may be cut anywhere without a change of its blinds.
+#[test]
+fn blinds_count_on_from_the_first_index() {
+    let seed = SessionSeed::new([1; 32]);
+    let elements: Vec<Vec<u8>> = (0..20).map(|i| vec![i; 30 * usize::from(i)]).collect();
+    let elements: Vec<&[u8]> = elements.iter().map(Vec::as_slice).collect();
+    let blinds = |first, elements: &[&[u8]]| {
+        seed.blinds(reference(), &SESSION, "document", first, elements)
+            .unwrap()
+            .iter()
+            .map(|blind| *blind.to_bytes())
+            .collect::<Vec<_>>()
+    };
+    let all = blinds(5, &elements);
+    assert_eq!(all.len(), elements.len());
+    for cut in 0..=elements.len() {
+        let (before, after) = elements.split_at(cut);
+        let parts = [blinds(5, before), blinds(5 + cut as u64, after)];
+        assert_eq!(parts.concat(), all);
+    }
 }
 
 /// The value of one blind, computed apart from this code (Python's hmac and integers).
@@ -413,10 +437,10 @@ fn a_blind_is_bound_to_everything() {
 fn a_blind_has_its_fixed_value() {
     let seed = SessionSeed::new(std::array::from_fn(|i| i as u8));
     let session = std::array::from_fn(|i| 0xf0 + i as u8);
-    let blind = seed
-        .blind(&session, "document", 258, b"\x01element")
+    let blinds = seed
+        .blinds(reference(), &session, "document", 258, &[b"\x01element"])
         .unwrap();
-    assert_snapshot!(hex::encode(*blind.to_bytes()), @"08e3aab3e250fbbf1a5b9c98694ebd275822c19a0f972d8e8eefa503bdc35a05");
+    assert_snapshot!(hex::encode(*blinds[0].to_bytes()), @"08e3aab3e250fbbf1a5b9c98694ebd275822c19a0f972d8e8eefa503bdc35a05");
 }
 
 #[test]

@@ -379,14 +379,12 @@ impl Blinder {
     /// [`Error::Limit`] for more than 65,535 elements; [`Error::Bug`] otherwise.
     pub fn blind(&self, first_index: u64, elements: Vec<Element>) -> Result<Blinded, Error> {
         let inputs: Vec<&[u8]> = elements.iter().map(Element::as_bytes).collect();
-        let mut scalars = Vec::with_capacity(inputs.len());
-        for (index, input) in (first_index..).zip(&inputs) {
-            let blind = self
-                .seed
-                .blind(&self.session.0, self.type_name.as_str(), index, input);
-            scalars.push(blind.in_chunk(0)?);
-        }
-        let blinds = AdditiveBlinds::new(scalars);
+        let (session, ty) = (&self.session.0, self.type_name.as_str());
+        let blinds = self
+            .seed
+            .blinds(self.kernel, session, ty, first_index, &inputs)
+            .in_chunk(0)?;
+        let blinds = AdditiveBlinds::new(blinds);
         let encodings = oprf::blind_additive(self.kernel, &inputs, &blinds).in_chunk(0)?;
         Ok(Blinded {
             type_name: self.type_name.clone(),

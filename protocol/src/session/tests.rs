@@ -328,10 +328,10 @@ fn a_changed_element_takes_another_blind_when_a_session_is_resumed() {
     let changed = element("text", HALF[0] + 1);
     let under_blind_of = |value| {
         let of = element("text", value);
-        let blind = SessionSeed::new(SEED)
-            .blind(&[1; 16], "text", 0, of.as_bytes())
+        let blinds = SessionSeed::new(SEED)
+            .blinds(kernel(), &[1; 16], "text", 0, &[of.as_bytes()])
             .unwrap();
-        let blinds = AdditiveBlinds::new(vec![blind]);
+        let blinds = AdditiveBlinds::new(blinds);
         oprf::blind_additive(kernel(), &[changed.as_bytes()], &blinds).unwrap()
     };
     let (old, new) = (under_blind_of(HALF[0]), under_blind_of(HALF[0] + 1));
@@ -452,10 +452,10 @@ fn debug_shows_no_secret() {
     let mut secrets = vec![SEED.to_vec(), vec![0x11; 32], vec![0x22; 32]];
     for (i, input) in inputs.iter().enumerate() {
         let seed = SessionSeed::new(SEED);
-        let blind = seed
-            .blind(&[1; 16], "text", i as u64, input.as_bytes())
+        let blinds = seed
+            .blinds(kernel(), &[1; 16], "text", i as u64, &[input.as_bytes()])
             .unwrap();
-        secrets.push(blind.to_bytes().to_vec());
+        secrets.push(blinds[0].to_bytes().to_vec());
         secrets.push(input.as_bytes().to_vec());
     }
     secrets.extend(world.keys.values().map(|k| k.to_bytes().to_vec()));

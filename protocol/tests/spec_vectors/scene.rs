@@ -396,7 +396,9 @@ impl Scene {
                 let outputs = sent.finalize(answered).unwrap();
                 for (at, (output, known)) in outputs.iter().zip(&known).enumerate() {
                     let index = first + at as u64;
-                    let blind = seed.blind(&session.0, ty, index, known).unwrap();
+                    let kernel = group::reference();
+                    let blinds = seed.blinds(kernel, &session.0, ty, index, &[known]);
+                    let blind = blinds.unwrap().remove(0);
                     let whole = [output.tag(32), output.label_key_material()].concat();
                     let label = labels.get(output.tag(TAG));
                     matches += u64::from(real[at] && label.is_some());
