@@ -22,11 +22,19 @@ struct Candidate {
 }
 
 /// All kernels, the fastest first. The last one runs everywhere.
-const CANDIDATES: &[Candidate] = &[Candidate {
-    name: "dalek",
-    about: "curve25519-dalek, one element at a time",
-    find: || Some(reference()),
-}];
+const CANDIDATES: &[Candidate] = &[
+    #[cfg(target_arch = "x86_64")]
+    Candidate {
+        name: "ifma",
+        about: "AVX-512 IFMA, eight elements at a time",
+        find: || super::ifma::Ifma::detect().map(|kernel| kernel as &dyn Kernel),
+    },
+    Candidate {
+        name: "dalek",
+        about: "curve25519-dalek, one element at a time",
+        find: || Some(reference()),
+    },
+];
 
 /// The kernel of this process, and why it is this one.
 #[derive(Debug)]

@@ -83,7 +83,7 @@ const CHECKS: &[(&str, &str, Compute)] = &[
         "487e1b67a50919e2e5c4562e2cad384fb69c056992bfbf2a86589b7998f3e1ae",
         |kernel, fixed| {
             let points = kernel.mul(&fixed.points(kernel), &fixed.key);
-            let sum = kernel.msm_vartime(&fixed.scalars, &points);
+            let sum = kernel.msm_vartime(&fixed.scalars, &[&points]);
             Some(kernel.encode(&sum).concat())
         },
     ),

@@ -396,7 +396,7 @@ impl Scene {
                 let outputs = sent.finalize(answered).unwrap();
                 for (at, (output, known)) in outputs.iter().zip(&known).enumerate() {
                     let index = first + at as u64;
-                    let kernel = group::reference();
+                    let kernel = tallystick_protocol::group::reference();
                     let blinds = seed.blinds(kernel, &session.0, ty, index, &[known]);
                     let blind = blinds.unwrap().remove(0);
                     let whole = [output.tag(32), output.label_key_material()].concat();

@@ -448,14 +448,14 @@ fn proof_holds(key: &[u8], c: &[&[u8]], d: &[&[u8]], proof: &[u8]) -> Option<()>
             to_scalar(&[parts.concat(), b"Composite".to_vec()].concat())
         })
         .collect();
-    let m = kernel.msm_vartime(&weights, &decode(c)?);
-    let z = kernel.msm_vartime(&weights, &decode(d)?);
+    let m = kernel.msm_vartime(&weights, &[&decode(c)?]);
+    let z = kernel.msm_vartime(&weights, &[&decode(d)?]);
     let scalar = |half: &[u8]| Scalar::from_canonical(half.try_into().ok()?);
     let (challenge, response) = (&proof[..32], &proof[32..]);
     let sc = [scalar(response)?, scalar(challenge)?];
     let b = kernel.base_point(kernel.generator());
-    let t2 = kernel.msm_vartime(&sc, &kernel.concat(&[&b, &decode(&[key])?]));
-    let t3 = kernel.msm_vartime(&sc, &kernel.concat(&[&m, &z]));
+    let t2 = kernel.msm_vartime(&sc, &[&kernel.concat(&[&b, &decode(&[key])?])]);
+    let t3 = kernel.msm_vartime(&sc, &[&kernel.concat(&[&m, &z])]);
     let mut input = sized(key);
     for element in kernel.encode(&kernel.concat(&[&m, &z, &t2, &t3])) {
         input.extend(sized(&element));

@@ -1,5 +1,6 @@
 use super::*;
 use crate::group::{Base, Encoding, Points, Scalar, sealed};
+use crate::sha512::Sha512Many;
 
 /// A kernel that is wrong in one way: the named method alone.
 struct Wrong(&'static str);
@@ -15,6 +16,10 @@ impl sealed::Sealed for Wrong {}
 impl Kernel for Wrong {
     fn name(&self) -> &'static str {
         "wrong"
+    }
+
+    fn sha512(&self) -> Sha512Many {
+        reference().sha512()
     }
 
     fn generator(&self) -> &Base {
@@ -94,10 +99,11 @@ impl Kernel for Wrong {
         encodings
     }
 
-    fn msm_vartime(&self, scalars: &[Scalar], points: &Points) -> Points {
+    fn msm_vartime(&self, scalars: &[Scalar], lists: &[&Points]) -> Points {
+        let sums = reference().msm_vartime(scalars, lists);
         match self.wrong("msm_vartime") {
-            true => reference().msm_vartime(scalars, &reference().mul(points, &scalars[0])),
-            false => reference().msm_vartime(scalars, points),
+            true => reference().mul(&sums, &scalars[0]),
+            false => sums,
         }
     }
 

@@ -38,11 +38,14 @@ use self::{
     point::{Group, first_lanes},
 };
 use super::{Base, BaseRepr, Encoding, Kernel, Points, Repr, Scalar, foreign, hash, sealed};
+use crate::sha512::Sha512Many;
 
 pub(in crate::group) use self::multiply::Table;
 
 /// The kernel. There is one only where the CPU has the instructions.
-pub(super) struct Ifma(());
+pub(super) struct Ifma {
+    sha512: Sha512Many,
+}
 
 /// A batch in groups of eight; the lanes behind the last hold the identity. The elements are the
 /// points, or their doubles when `halved`, as in the reference kernel.
@@ -87,10 +90,15 @@ const GENERATOR_ENCODING: Encoding = [
 ];
 
 impl Ifma {
-    /// The kernel, if this CPU has AVX-512F and AVX-512 IFMA.
+    /// The kernel, if this CPU has AVX-512 F, BW and IFMA.
     pub(super) fn detect() -> Option<&'static Self> {
-        let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma");
-        has.then_some(&Self(()))
+        static FOUND: LazyLock<Option<Ifma>> = LazyLock::new(|| {
+            let here =
+                is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma");
+            let sha512 = Sha512Many::avx512()?;
+            here.then_some(Ifma { sha512 })
+        });
+        FOUND.as_ref()
     }
 }
 
@@ -112,6 +120,10 @@ macro_rules! enter {
 impl Kernel for Ifma {
     fn name(&self) -> &'static str {
         "ifma"
+    }
+
+    fn sha512(&self) -> Sha512Many {
+        self.sha512
     }
 
     fn generator(&self) -> &Base {
@@ -155,17 +167,32 @@ impl Kernel for Ifma {
 
     fn hash_to_group(&self, dst: &[u8], inputs: &[&[u8]]) -> Points {
         let mut to = Batch::new(inputs.len(), false);
-        for (group, inputs) in to.groups.iter_mut().zip(inputs.chunks(8)) {
-            let mut uniform = Zeroizing::new([[0u8; hash::EXPANDED]; 8]);
-            for (uniform, input) in uniform.iter_mut().zip(inputs) {
-                *uniform = *hash::expand_message_xmd(dst, &[input]);
-            }
-            let halves = Zeroizing::new([
-                ristretto::words(&uniform[..], 0),
-                ristretto::words(&uniform[..], 32),
-            ]);
-            enter!(ristretto::from_uniform(&halves, group));
-        }
+        let mut groups = to.groups.iter_mut();
+        // The words of both halves of eight strings, lane by lane as they come.
+        let mut halves = Zeroizing::new([[[0u64; 8]; 4]; 2]);
+        let mut lane = 0;
+        let mut left = inputs.len();
+        hash::expand_each(
+            self.sha512,
+            dst,
+            inputs,
+            |input, message| message.push(input),
+            |uniform| {
+                let words = halves.as_flattened_mut().iter_mut();
+                for (word, bytes) in words.zip(uniform.as_chunks().0) {
+                    word[lane] = u64::from_le_bytes(*bytes);
+                }
+                lane += 1;
+                left -= 1;
+                if (lane == 8 || left == 0)
+                    && let Some(group) = groups.next()
+                {
+                    enter!(ristretto::from_uniform(&halves, group));
+                    clear_lanes(group, lane);
+                    lane = 0;
+                }
+            },
+        );
         to.points()
     }
 
@@ -277,6 +304,13 @@ impl Kernel for Ifma {
         }
         let products = self.encode(&self.mul(&points, scalar));
         Some((points, products))
+    }
+}
+
+/// Puts the identity into the lanes from `len` on.
+fn clear_lanes(group: &mut Group, len: usize) {
+    for lane in len..8 {
+        group.set_lane(lane, &Group::IDENTITY, lane);
     }
 }
 

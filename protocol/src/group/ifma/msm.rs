@@ -282,11 +282,8 @@ fn fill(order: &Order, rows: &[Row], buckets: &mut Buckets) {
         sum = sum.add_affine(&transposed(&found), negative);
     }
     sum.store(&mut memory);
-    for lane in 0..8 {
-        if lane * part < total {
-            heads.push((sizes[lane], memory, lane));
-        }
-    }
+    let busy = sizes.iter().enumerate().take(total.div_ceil(part));
+    heads.extend(busy.map(|(lane, size)| (*size, memory, lane)));
     for (size, sums, lane) in heads {
         buckets.add(size, &sums, lane);
     }
