@@ -114,6 +114,11 @@ fn no_receiver_is_served_beyond_what_it_is_charged() {
 }
 
 #[test]
+fn many_messages_hash_as_each_alone() {
+    all("sha512");
+}
+
+#[test]
 fn a_changed_snapshot_is_not_taken() {
     all("snapshot");
 }

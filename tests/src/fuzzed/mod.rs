@@ -21,6 +21,7 @@ mod opening;
 mod receiver;
 mod record;
 mod sender;
+mod sha512;
 mod snapshot;
 mod statement;
 mod table;
@@ -34,7 +35,7 @@ use tallystick_protocol::{
 };
 
 /// Targets of `fuzz/`, by name.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     Target::new("chunk", chunk::run, chunk::seeds),
     Target::new("frames", frames::run, frames::seeds),
     Target::new("identifiers", identifiers::run, identifiers::seeds),
@@ -46,6 +47,7 @@ pub const TARGETS: [Target; 14] = [
     Target::new("receiver", receiver::run, receiver::seeds),
     Target::new("record", record::run, record::seeds),
     Target::new("sender", sender::run, sender::seeds),
+    Target::new("sha512", sha512::run, sha512::seeds),
     Target::new("snapshot", snapshot::run, snapshot::seeds),
     Target::new("statement", statement::run, statement::seeds),
     Target::new("table", table::run, table::seeds),
