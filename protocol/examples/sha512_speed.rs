@@ -22,11 +22,14 @@ const ROUNDS: usize = 60;
 const TO_GROUP: &[u8] = b"HashToGroup-OPRFV1-\x01-ristretto255-SHA512\x28";
 const TO_SCALAR: &[u8] = b"HashToScalar-OPRFV1-\x01-ristretto255-SHA512\x29";
 
+/// Takes a part of a message.
+type Push<'a> = &'a mut dyn FnMut(&[u8]);
+
 /// One use: the parts of an element's message, and what is hashed once and for all.
 struct Use {
     name: &'static str,
     kind: Kind,
-    write: fn(&[u8], &mut dyn FnMut(&[u8])),
+    write: fn(&[u8], Push<'_>),
     element_len: usize,
 }
 
