@@ -29,7 +29,9 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::group::{Encoding, Kernel, Points, Scalar};
-use crate::oprf::{HASH_TO_SCALAR_DST, MAX_CHUNK, PublicKey, SEED_DST, SecretKey, hmac_sha512};
+use crate::oprf::{
+    BlindedElements, HASH_TO_SCALAR_DST, MAX_CHUNK, PublicKey, SEED_DST, SecretKey, hmac_sha512,
+};
 
 /// Label of the hedged nonce.
 const NONCE_LABEL: &[u8] = b"tallystick/dleq-nonce/v1";
@@ -179,6 +181,43 @@ pub fn verify(
     evaluated: &[Encoding],
     proof: &Proof,
 ) -> Result<Verified, ProofError> {
+    check_lengths(blinded, evaluated)?;
+    let points = decode(kernel, blinded).map_err(|index| ProofError::InvalidBlinded { index })?;
+    let statement = Statement {
+        kernel,
+        key: key.as_bytes(),
+        blinded,
+        evaluated,
+        weights,
+    };
+    statement.verify(key, &points, proof)
+}
+
+/// [`verify`] for the receiver of the evaluation, who still has the points that it blinded.
+///
+/// # Errors
+///
+/// Every [`ProofError`] but those about the blinded elements.
+pub fn verify_own(
+    kernel: &dyn Kernel,
+    key: &Arc<PublicKey>,
+    weights: Weights,
+    blinded: &BlindedElements,
+    evaluated: &[Encoding],
+    proof: &Proof,
+) -> Result<Verified, ProofError> {
+    check_lengths(blinded, evaluated)?;
+    let statement = Statement {
+        kernel,
+        key: key.as_bytes(),
+        blinded,
+        evaluated,
+        weights,
+    };
+    statement.verify(key, blinded.points(), proof)
+}
+
+fn check_lengths(blinded: &[Encoding], evaluated: &[Encoding]) -> Result<(), ProofError> {
     if blinded.is_empty() || blinded.len() > MAX_CHUNK {
         return Err(ProofError::ChunkSize { len: blinded.len() });
     }
@@ -188,37 +227,7 @@ pub fn verify(
             evaluated: evaluated.len(),
         });
     }
-    let c_points = decode(kernel, blinded).map_err(|index| ProofError::InvalidBlinded { index })?;
-    let d_points =
-        decode(kernel, evaluated).map_err(|index| ProofError::InvalidEvaluated { index })?;
-    let (c, s) = proof.scalars()?;
-
-    let statement = Statement {
-        kernel,
-        key: key.as_bytes(),
-        blinded,
-        evaluated,
-        weights,
-    };
-    let d = statement.weights(&statement.seed());
-    // M = Σ d_i·C_i, Z = Σ d_i·D_i
-    let composites = kernel.msm_vartime(&d, &[&c_points, &d_points]);
-    // t2 = s·A + c·B, where A is the generator and B is the public key
-    // t3 = s·M + c·Z
-    let sc = [s, c];
-    let generator = kernel.base_point(kernel.generator());
-    let bases = kernel.concat(&[&generator, key.point()]);
-    let commitments = kernel.msm_vartime(&sc, &[&bases, &composites]);
-
-    let expected = statement.challenge(&[&composites, &commitments]);
-    if bool::from(expected.ct_eq(&sc[1])) {
-        Ok(Verified {
-            evaluated: d_points,
-            key: Arc::clone(key),
-        })
-    } else {
-        Err(ProofError::Refused)
-    }
+    Ok(())
 }
 
 /// What is proven: `K`, every `C_i` and every `D_i` as they stand on the wire. The
@@ -304,6 +313,38 @@ impl Statement<'_> {
             hash.update(self.digest());
         }
         hash.finalize().into()
+    }
+
+    /// Checks a proof over it; `points` are the blinded elements.
+    fn verify(
+        &self,
+        key: &Arc<PublicKey>,
+        points: &Points,
+        proof: &Proof,
+    ) -> Result<Verified, ProofError> {
+        let kernel = self.kernel;
+        let evaluated = decode(kernel, self.evaluated)
+            .map_err(|index| ProofError::InvalidEvaluated { index })?;
+        let (c, s) = proof.scalars()?;
+        let d = self.weights(&self.seed());
+        // M = Σ d_i·C_i, Z = Σ d_i·D_i
+        let composites = kernel.msm_vartime(&d, &[points, &evaluated]);
+        // t2 = s·A + c·B, where A is the generator and B is the public key
+        // t3 = s·M + c·Z
+        let sc = [s, c];
+        let generator = kernel.base_point(kernel.generator());
+        let bases = kernel.concat(&[&generator, key.point()]);
+        let sides = kernel.msm_vartime(&sc, &[&bases, &composites]);
+
+        let expected = self.challenge(&[&composites, &sides]);
+        if bool::from(expected.ct_eq(&sc[1])) {
+            Ok(Verified {
+                evaluated,
+                key: Arc::clone(key),
+            })
+        } else {
+            Err(ProofError::Refused)
+        }
     }
 
     /// The weights `d_i`, in order.

@@ -102,6 +102,41 @@ pub enum OprfError {
     Identity,
 }
 
+/// Blinded elements `C_i` of the own side, encoded and as points: what was just computed need not
+/// be decoded again when its evaluation comes back ([`dleq::verify_own`]). Public once it is sent.
+///
+/// Reads as the list of the encodings.
+pub struct BlindedElements {
+    encodings: Vec<Encoding>,
+    points: Points,
+}
+
+impl BlindedElements {
+    fn new(kernel: &dyn Kernel, points: Points) -> Result<Self, OprfError> {
+        let encodings = kernel.encode(&points);
+        refuse_identity(&encodings)?;
+        Ok(Self { encodings, points })
+    }
+
+    pub(crate) fn points(&self) -> &Points {
+        &self.points
+    }
+}
+
+impl std::ops::Deref for BlindedElements {
+    type Target = [Encoding];
+
+    fn deref(&self) -> &[Encoding] {
+        &self.encodings
+    }
+}
+
+impl std::fmt::Debug for BlindedElements {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BlindedElements({} elements)", self.len())
+    }
+}
+
 /// Blinds a chunk additively: `C_i = H(x_i) + r_i·B`, encoded.
 ///
 /// Order is kept. An empty chunk gives an empty answer. Time depends on the lengths of
@@ -115,12 +150,12 @@ pub fn blind_additive(
     kernel: &dyn Kernel,
     inputs: &[&[u8]],
     blinds: &AdditiveBlinds,
-) -> Result<Vec<Encoding>, OprfError> {
+) -> Result<BlindedElements, OprfError> {
     check_inputs(inputs)?;
     check_lengths(inputs.len(), blinds.0.len())?;
     let mut points = kernel.hash_to_group(HASH_TO_GROUP_DST, inputs);
     kernel.add_base(&mut points, kernel.generator(), &blinds.0);
-    refuse_identity(kernel.encode(&points))
+    BlindedElements::new(kernel, points)
 }
 
 /// Blinds a chunk as RFC 9497, section 3.3.2, does: `C_i = r_i·H(x_i)`, encoded.
@@ -134,11 +169,11 @@ pub fn blind_scalar(
     kernel: &dyn Kernel,
     inputs: &[&[u8]],
     blinds: &ScalarBlinds,
-) -> Result<Vec<Encoding>, OprfError> {
+) -> Result<BlindedElements, OprfError> {
     check_inputs(inputs)?;
     check_lengths(inputs.len(), blinds.0.len())?;
     let points = kernel.hash_to_group(HASH_TO_GROUP_DST, inputs);
-    refuse_identity(kernel.encode(&kernel.mul_each(&points, &blinds.0)))
+    BlindedElements::new(kernel, kernel.mul_each(&points, &blinds.0))
 }
 
 /// Finalizes a chunk that was blinded additively: `N_i = D_i - r_i·K`, hashed with `x_i`.
@@ -302,13 +337,13 @@ fn check_lengths(expected: usize, given: usize) -> Result<(), OprfError> {
     }
 }
 
-/// Passes encodings on unless one is the identity. Says neither which nor how many, and
-/// takes the same time for all: the elements may be secret.
-fn refuse_identity(elements: Vec<Encoding>) -> Result<Vec<Encoding>, OprfError> {
-    if bool::from(any_identity(&elements)) {
-        return Err(OprfError::Identity);
+/// Refuses lists that hold the identity. Says neither where nor how often, and takes the same time
+/// for all: the elements may be secret.
+fn refuse_identity(elements: &[Encoding]) -> Result<(), OprfError> {
+    match bool::from(any_identity(elements)) {
+        true => Err(OprfError::Identity),
+        false => Ok(()),
     }
-    Ok(elements)
 }
 
 fn any_identity(elements: &[Encoding]) -> Choice {
@@ -327,9 +362,7 @@ fn hash_outputs(
     inputs: &[&[u8]],
     elements: &[Encoding],
 ) -> Result<Vec<Output>, OprfError> {
-    if bool::from(any_identity(elements)) {
-        return Err(OprfError::Identity);
-    }
+    refuse_identity(elements)?;
     let mut outputs = Vec::with_capacity(inputs.len());
     kernel.sha512().each(
         &Construction::plain(),

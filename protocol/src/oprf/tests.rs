@@ -106,7 +106,7 @@ fn rfc_vectors() {
         let inputs = vector.inputs();
         let blinds = ScalarBlinds::new(vector.blinds.iter().map(scalar).collect()).unwrap();
         let blinded = blind_scalar(kernel, &inputs, &blinds).unwrap();
-        assert_eq!(blinded, vector.blinded);
+        assert_eq!(*blinded, vector.blinded);
         let evaluated = blind_evaluate(kernel, &key, &blinded).unwrap();
         assert_eq!(evaluated.elements(), vector.evaluated);
         let verified = dleq::verify(
@@ -245,7 +245,7 @@ fn an_evaluated_chunk_is_whole_or_refused() {
     let good = blind_additive(kernel, &inputs, &ours).unwrap();
     for index in 0..5 {
         for bad in [[0u8; 32], [0xff; 32]] {
-            let mut chunk = good.clone();
+            let mut chunk = good.to_vec();
             chunk[index] = bad;
             assert_eq!(
                 blind_evaluate(kernel, &key, &chunk).unwrap_err(),
@@ -253,7 +253,7 @@ fn an_evaluated_chunk_is_whole_or_refused() {
             );
         }
     }
-    let mut two = good.clone();
+    let mut two = good.to_vec();
     two[1] = [0; 32];
     two[3] = [0; 32];
     assert_eq!(
@@ -352,22 +352,19 @@ fn identity_results_are_refused() {
         .first()
         .unwrap();
     for elements in [vec![zero], vec![one, zero], vec![zero, one, one]] {
-        assert_eq!(
-            refuse_identity(elements.clone()).unwrap_err(),
-            OprfError::Identity
-        );
+        assert_eq!(refuse_identity(&elements).unwrap_err(), OprfError::Identity);
         let inputs = vec![&b"x"[..]; elements.len()];
         assert_eq!(
             hash_outputs(tested(), &inputs, &elements).unwrap_err(),
             OprfError::Identity
         );
     }
-    assert_eq!(refuse_identity(vec![one]).unwrap(), [one]);
+    assert!(refuse_identity(&[one]).is_ok());
     // Every bit counts.
     for bit in 0..256 {
         let mut other = zero;
         other[bit / 8] = 1 << (bit % 8);
-        assert!(refuse_identity(vec![one, other]).is_ok());
+        assert!(refuse_identity(&[one, other]).is_ok());
     }
     let zero = Scalar::from_canonical(&zero).unwrap();
     let one = Scalar::from_wide(&[1; 64]);

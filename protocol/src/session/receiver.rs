@@ -17,7 +17,7 @@ use crate::{
     frame::{Frame, Kind},
     group::Kernel,
     identifiers::Element,
-    oprf::{self, AdditiveBlinds, Output, PublicKey, hmac_sha512},
+    oprf::{self, AdditiveBlinds, BlindedElements, Output, PublicKey, hmac_sha512},
     signing::SigningKey,
     statements::{
         Hex, Int, Name, Outcome, ReceiverClosing, Refusal, Request, SenderClosing, Status,
@@ -245,7 +245,7 @@ impl Matching {
         let Blinded {
             type_name,
             elements,
-            encodings,
+            blinded,
             blinds,
             key,
         } = blinded;
@@ -256,12 +256,12 @@ impl Matching {
             })?;
         let frame = self
             .progress
-            .sign_blinded(type_name, encodings.clone(), &self.key)?;
+            .sign_blinded(type_name, blinded.to_vec(), &self.key)?;
         let sent = Sent {
             kernel: self.kernel,
             index,
             elements,
-            encodings,
+            blinded,
             blinds,
             key,
         };
@@ -385,11 +385,11 @@ impl Blinder {
             .blinds(self.kernel, session, ty, first_index, &inputs)
             .in_chunk(0)?;
         let blinds = AdditiveBlinds::new(blinds);
-        let encodings = oprf::blind_additive(self.kernel, &inputs, &blinds).in_chunk(0)?;
+        let blinded = oprf::blind_additive(self.kernel, &inputs, &blinds).in_chunk(0)?;
         Ok(Blinded {
             type_name: self.type_name.clone(),
             elements,
-            encodings,
+            blinded,
             blinds,
             key: Arc::clone(&self.key),
         })
@@ -401,7 +401,7 @@ impl Blinder {
 pub struct Blinded {
     type_name: Name,
     elements: Vec<Element>,
-    encodings: Vec<[u8; 32]>,
+    blinded: BlindedElements,
     blinds: AdditiveBlinds,
     key: Arc<PublicKey>,
 }
@@ -413,7 +413,7 @@ pub struct Sent {
     kernel: &'static dyn Kernel,
     index: u32,
     elements: Vec<Element>,
-    encodings: Vec<[u8; 32]>,
+    blinded: BlindedElements,
     blinds: AdditiveBlinds,
     key: Arc<PublicKey>,
 }
@@ -442,11 +442,11 @@ impl Sent {
             return Err(Error::Bug("an answer was paired with another chunk"));
         }
         let proof = Proof::decode(&answered.proof).in_chunk(self.index)?;
-        let verified = dleq::verify(
+        let verified = dleq::verify_own(
             self.kernel,
             &self.key,
             Weights::WholeChunk,
-            &self.encodings,
+            &self.blinded,
             &answered.elements,
             &proof,
         )

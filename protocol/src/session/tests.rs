@@ -332,7 +332,9 @@ fn a_changed_element_takes_another_blind_when_a_session_is_resumed() {
             .blinds(kernel(), &[1; 16], "text", 0, &[of.as_bytes()])
             .unwrap();
         let blinds = AdditiveBlinds::new(blinds);
-        oprf::blind_additive(kernel(), &[changed.as_bytes()], &blinds).unwrap()
+        oprf::blind_additive(kernel(), &[changed.as_bytes()], &blinds)
+            .unwrap()
+            .to_vec()
     };
     let (old, new) = (under_blind_of(HALF[0]), under_blind_of(HALF[0] + 1));
     let blinded = blinder
@@ -524,11 +526,11 @@ fn debug_of_what_holds_seed_and_blinds_is_pinned() {
     let redact = |text: String| redact(text).replace(&encoding, "ENCODING");
     assert_snapshot!(
         redact(text),
-        @r#"Blinded { type_name: Name("text"), elements: [Element(..)], encodings: [ENCODING], blinds: AdditiveBlinds(..), key: PublicKey(KEY) }"#
+        @r#"Blinded { type_name: Name("text"), elements: [Element(..)], blinded: BlindedElements(1 elements), blinds: AdditiveBlinds(..), key: PublicKey(KEY) }"#
     );
     assert_snapshot!(
         redact(format!("{sent:?}")),
-        @"Sent { kernel: KERNEL, index: 0, elements: [Element(..)], encodings: [ENCODING], blinds: AdditiveBlinds(..), key: PublicKey(KEY) }"
+        @"Sent { kernel: KERNEL, index: 0, elements: [Element(..)], blinded: BlindedElements(1 elements), blinds: AdditiveBlinds(..), key: PublicKey(KEY) }"
     );
 
     // Of the states, what stands beside the statements, which are public.
