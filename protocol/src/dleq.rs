@@ -252,12 +252,14 @@ pub(crate) fn prove(
     points: &Points,
     fresh: &[u8; 32],
 ) -> Proof {
-    let seed = statement.seed();
+    // Hashed once: it is as long as the chunk.
+    let digest = statement.digest();
+    let seed = statement.seed(&digest);
     let wide: Zeroizing<[u8; 64]> = Zeroizing::new(
         hmac_sha512(&key.to_bytes())
             .chain_update(NONCE_LABEL)
             .chain_update(fresh)
-            .chain_update(statement.digest())
+            .chain_update(digest)
             .chain_update(seed)
             .finalize()
             .into_bytes()
@@ -301,8 +303,8 @@ impl Statement<'_> {
 
     /// The seed of the weights (RFC 9497, section 2.2.1):
     /// `Hash(I2OSP(len(Bm), 2) || Bm || I2OSP(len(seedDST), 2) || seedDST)`, and for
-    /// [`Weights::WholeChunk`] the label and the digest of the chunk behind it.
-    fn seed(&self) -> [u8; 64] {
+    /// [`Weights::WholeChunk`] the label and the [`digest`](Self::digest) of the chunk behind it.
+    fn seed(&self, digest: &[u8; 64]) -> [u8; 64] {
         let mut hash = Sha512::new()
             .chain_update(32u16.to_be_bytes())
             .chain_update(self.key)
@@ -310,7 +312,7 @@ impl Statement<'_> {
             .chain_update(SEED_DST);
         if self.weights == Weights::WholeChunk {
             hash.update(CHUNK_LABEL);
-            hash.update(self.digest());
+            hash.update(digest);
         }
         hash.finalize().into()
     }
@@ -326,7 +328,7 @@ impl Statement<'_> {
         let evaluated = decode(kernel, self.evaluated)
             .map_err(|index| ProofError::InvalidEvaluated { index })?;
         let (c, s) = proof.scalars()?;
-        let d = self.weights(&self.seed());
+        let d = self.weights(&self.seed(&self.digest()));
         // M = Σ d_i·C_i, Z = Σ d_i·D_i
         let composites = kernel.msm_vartime(&d, &[points, &evaluated]);
         // t2 = s·A + c·B, where A is the generator and B is the public key

@@ -80,7 +80,13 @@ fn rfc_proofs_under_the_rfc_nonce() {
         };
         let points = decode(kernel, &vector.blinded).unwrap();
         let nonce = Scalar::from_canonical(&vector.nonce).unwrap();
-        let proof = prove_with_nonce(&statement, &secret, &points, &statement.seed(), &nonce);
+        let proof = prove_with_nonce(
+            &statement,
+            &secret,
+            &points,
+            &statement.seed(&statement.digest()),
+            &nonce,
+        );
         assert_eq!(*proof.as_bytes(), vector.proof);
         let proof = Proof::decode(&vector.proof).unwrap();
         let check = |weights, blinded: &[Encoding], evaluated: &[Encoding], proof: &Proof| {
@@ -151,7 +157,7 @@ fn one_changed_element_changes_every_weight() {
         let mut chunk = Chunk::new(2, 4, weights);
         let bytes = |chunk: &Chunk| -> Vec<[u8; 32]> {
             let statement = chunk.statement();
-            let all = statement.weights(&statement.seed());
+            let all = statement.weights(&statement.seed(&statement.digest()));
             all.iter().map(|weight| *weight.to_bytes()).collect()
         };
         let before = bytes(&chunk);
@@ -173,7 +179,7 @@ fn errors_that_cancelled_under_the_old_weights_are_refused() {
     let kernel = tested();
     let chunk = Chunk::new(3, 2, Weights::WholeChunk);
     let statement = chunk.statement();
-    let d = statement.weights(&statement.seed());
+    let d = statement.weights(&statement.seed(&statement.digest()));
     // e_0 = d_1, e_1 = -d_0: Σ d_i·e_i = 0 under the weights of the honest chunk.
     let zero = d[0].sub(&d[0]);
     let errors = [zero.add(&d[1]), zero.sub(&d[0])];
