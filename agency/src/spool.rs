@@ -194,6 +194,12 @@ impl Records {
             .sort_by(|a, b| bytes[a.clone()].cmp(&bytes[b.clone()]));
     }
 
+    /// The record at a position.
+    pub fn get(&self, position: usize) -> Option<&[u8]> {
+        let place = self.places.get(position)?;
+        self.bytes.get(place.clone())
+    }
+
     /// The records.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.places.iter().map(|place| &self.bytes[place.clone()])

@@ -42,6 +42,25 @@ pub(crate) struct TagPlace {
     position: u32,
 }
 
+impl TagPlace {
+    /// Bytes of one that is kept.
+    pub(crate) const BYTES: usize = 8;
+
+    /// As it is kept.
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
+        ((u64::from(self.bucket) << 32) | u64::from(self.position)).to_be_bytes()
+    }
+
+    /// Takes up one that was kept.
+    pub(crate) fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        let both = u64::from_be_bytes(bytes);
+        Self {
+            bucket: (both >> 32) as u32,
+            position: both as u32,
+        }
+    }
+}
+
 impl CachedSnapshot {
     /// Opens a file, verifying every frame of it against the root that `publisher` signed.
     fn open(path: &Path, publisher: &VerifyKey) -> Outcome<Self> {

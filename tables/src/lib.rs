@@ -47,5 +47,5 @@ pub use output::{MATCH_COLUMNS, MatchWriter, RowHit, THEIR_PREFIX, Written};
 pub use reader::{MAX_COLUMNS, MAX_FIELD_BYTES, MAX_ROW_BYTES, Row};
 pub use recheck::Recheck;
 pub use rejects::{Rejects, RejectsPass, RejectsWriter};
-pub use sealed::SealedCopy;
+pub use sealed::{SealedCopy, SealedReader, SealedWriter};
 pub use source::{FileDigest, Header, Rows, Source};

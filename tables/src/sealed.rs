@@ -33,6 +33,91 @@ struct Inner {
     bytes: u64,
 }
 
+/// A stream on its way into a nameless file, sealed.
+pub struct SealedWriter {
+    file: File,
+    key: LessSafeKey,
+    block: Zeroizing<Vec<u8>>,
+    bytes: u64,
+    index: u64,
+}
+
+impl fmt::Debug for SealedWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SealedWriter({} bytes)", self.bytes)
+    }
+}
+
+impl SealedWriter {
+    /// Begins one in a nameless file in `folder`, under a key of its own.
+    ///
+    /// # Errors
+    /// Of the file: a full disk, a folder that is not there.
+    pub fn create(folder: &Path) -> io::Result<Self> {
+        let file = tempfile::tempfile_in(folder)?;
+        let mut key = Zeroizing::new([0u8; 32]);
+        rand::fill(&mut key[..]).map_err(|_| io::Error::other("no random bytes"))?;
+        let key = UnboundKey::new(&AES_256_GCM, &key[..]).map_err(|_| io::Error::other("a key"))?;
+        Ok(Self {
+            file,
+            key: LessSafeKey::new(key),
+            block: Zeroizing::new(Vec::with_capacity(BLOCK + TAG)),
+            bytes: 0,
+            index: 0,
+        })
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// Of the file.
+    pub fn append(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        self.bytes += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let (now, rest) = bytes.split_at(bytes.len().min(BLOCK - self.block.len()));
+            self.block.extend_from_slice(now);
+            self.seal_if_full()?;
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    /// Whole blocks but for the last: a place in the stream is a place in the file.
+    fn seal_if_full(&mut self) -> io::Result<()> {
+        match self.block.len() {
+            BLOCK => self.seal(),
+            _ => Ok(()),
+        }
+    }
+
+    fn seal(&mut self) -> io::Result<()> {
+        self.key
+            .seal_in_place_append_tag(nonce(self.index), Aad::empty(), &mut *self.block)
+            .map_err(|_| io::Error::other("sealing a block"))?;
+        self.file.write_all(&self.block)?;
+        self.block.clear();
+        self.index += 1;
+        Ok(())
+    }
+
+    /// Writes out what is left; what was written can be read from then on.
+    ///
+    /// # Errors
+    /// Of the file.
+    pub fn finish(mut self) -> io::Result<SealedCopy> {
+        if !self.block.is_empty() {
+            self.seal()?;
+        }
+        Ok(SealedCopy {
+            inner: Arc::new(Inner {
+                file: self.file,
+                key: self.key,
+                bytes: self.bytes,
+            }),
+        })
+    }
+}
+
 impl fmt::Debug for SealedCopy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SealedCopy({} bytes)", self.bytes())
@@ -50,30 +135,17 @@ impl SealedCopy {
         folder: &Path,
         mut progress: impl FnMut(u64),
     ) -> io::Result<Self> {
-        let mut file = tempfile::tempfile_in(folder)?;
-        let mut key = Zeroizing::new([0u8; 32]);
-        rand::fill(&mut key[..]).map_err(|_| io::Error::other("no random bytes"))?;
-        let key = UnboundKey::new(&AES_256_GCM, &key[..]).map_err(|_| io::Error::other("a key"))?;
-        let key = LessSafeKey::new(key);
-        let mut block = Zeroizing::new(Vec::with_capacity(BLOCK + TAG));
-        let (mut bytes, mut index) = (0, 0);
+        let mut writer = SealedWriter::create(folder)?;
         loop {
-            block.clear();
-            // Whole blocks but for the last: a place in the stream is a place in the file.
-            let n = (&mut from).take(BLOCK as u64).read_to_end(&mut block)?;
+            let room = (BLOCK - writer.block.len()) as u64;
+            let n = (&mut from).take(room).read_to_end(&mut writer.block)?;
             if n == 0 {
-                break;
+                return writer.finish();
             }
-            key.seal_in_place_append_tag(nonce(index), Aad::empty(), &mut *block)
-                .map_err(|_| io::Error::other("sealing a block"))?;
-            file.write_all(&block)?;
-            bytes += n as u64;
-            index += 1;
-            progress(bytes);
+            writer.bytes += n as u64;
+            writer.seal_if_full()?;
+            progress(writer.bytes);
         }
-        Ok(Self {
-            inner: Arc::new(Inner { file, key, bytes }),
-        })
     }
 
     /// How many bytes it holds.
@@ -177,6 +249,21 @@ mod tests {
             assert!(!raw.windows(6).any(|w| w == b"canary"));
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_appended_piece_by_piece_reads_as_one() {
+        let dir = tempfile::tempdir().unwrap();
+        for piece in [1, 100, BLOCK - 1, BLOCK, 2 * BLOCK + 3] {
+            let content: Vec<u8> = (0..3 * BLOCK + 11).map(|i| (i / 7) as u8).collect();
+            let mut writer = SealedWriter::create(dir.path()).unwrap();
+            for part in content.chunks(piece) {
+                writer.append(part).unwrap();
+            }
+            let copy = writer.finish().unwrap();
+            assert_eq!(copy.bytes(), content.len() as u64);
+            assert!(read(&copy).unwrap() == content, "pieces of {piece}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Chunks go out while answers come in. What is kept of a chunk until its answer is bounded by the
-//! window of the grant; what is kept after is a few bytes a hit. **No label is opened before the
+//! window of the grant; what is kept after is a few bytes a hit, sealed on disk. **No label is opened before the
 //! session is closed**: else a sender who spoils one label would see, from a closing that does not
 //! come or comes late, that this one matched. If the output then fails (a full disk), the same
 //! command writes it from the own record, without the peer and without a charge.
@@ -55,7 +55,7 @@ use crate::{
     collections::catalogue,
     connect::{Connected, connect},
     error::{bug, under_way},
-    input::Plan,
+    input::{Hits, Plan},
     progress::Progress,
     snapshots::{self, CachedSnapshot, blocking},
 };
@@ -103,7 +103,7 @@ struct Runner<'a> {
 struct Settled {
     grant_epoch: u64,
     padded: u64,
-    hits: pipeline::Hits,
+    hits: Hits,
     charged: Vec<Charge>,
     record: PathBuf,
     session_seconds: f64,
@@ -315,11 +315,11 @@ impl Runner<'_> {
         let grant_epoch = matching.agreement().grant().epoch.get();
         let padded = matching.agreement().request().elements();
         let bar = Progress::new("matching", padded, "elements", self.options.quiet);
-        let pipeline = Pipeline::new(self.home, &snapshot, Some(record), &bar, grant_epoch)?;
+        let pipeline = Pipeline::new(self.home, &snapshot, Some(record), &bar, plan.hits())?;
         let done = pipeline.run(matching, plan, seed, &mut flights).await?;
         bar.finish();
 
-        let matches = done.hits.len() as u64;
+        let matches = done.hits.elements();
         let times = match closing {
             Some(times) => times,
             None => {
@@ -433,7 +433,7 @@ impl Runner<'_> {
         let grant_epoch = matching.agreement().grant().epoch.get();
         let padded = matching.agreement().request().elements();
         let bar = Progress::new("again", padded, "elements", self.options.quiet);
-        let pipeline = Pipeline::new(self.home, &snapshot, None, &bar, grant_epoch)?;
+        let pipeline = Pipeline::new(self.home, &snapshot, None, &bar, plan.hits())?;
         let seed = Arc::new(taken.seed());
         let done = pipeline.run(*matching, &plan, seed, &mut flights).await?;
         bar.finish();
@@ -470,10 +470,10 @@ impl Runner<'_> {
         let writer = output::writer(self.options, &plan, &columns)?;
         let context = LabelContext::new(&self.options.collection, settled.grant_epoch);
         let labels = LabelOpener::new(Arc::clone(&snapshot), context, columns.len());
-        let matched = settled.hits.len() as u64;
+        let matched = settled.hits.elements();
         let (again, hits) = (Arc::clone(&plan), settled.hits);
         let (writer, spoiled) =
-            blocking(move || output::write_hits(&again, &labels, &hits, writer)).await?;
+            blocking(move || output::write_hits(&again, &labels, hits, writer)).await?;
         self.options.finishing.begin();
         plan.finish_rejects()?;
         let written = writer.finish().map_err(AgencyError::from)?;

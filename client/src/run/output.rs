@@ -3,15 +3,12 @@
 use std::sync::Arc;
 
 use tallystick_agency::{AgencyError, exit::Outcome};
-use tallystick_protocol::snapshot::LabelContext;
+use tallystick_protocol::snapshot::{LabelContext, LabelKey};
 use tallystick_tables::{LabelRecords, MatchWriter, Recheck, RowHit, Tally};
 
-use super::{
-    options::{MatchOptions, STDOUT, Sink},
-    pipeline::{Hit, Hits},
-};
+use super::options::{MatchOptions, STDOUT, Sink};
 use crate::{
-    input::{Plan, id_of},
+    input::{Hit, Hits, Plan},
     snapshots::CachedSnapshot,
 };
 
@@ -65,10 +62,12 @@ impl LabelOpener {
 
     /// The records behind a hit, none where the collection has no labels; `None` for a label that
     /// does not open or holds something else than its header says.
-    fn open(&self, hit: &Hit) -> Outcome<Option<Vec<Vec<String>>>> {
-        let Some(key) = &hit.key else {
+    fn open(&self, hit: &Hit<'_>) -> Outcome<Option<Vec<Vec<String>>>> {
+        if hit.material.is_empty() {
             return Ok(Some(Vec::new()));
-        };
+        }
+        let key = LabelKey::from_material(hit.material, &self.context);
+        let key = key.map_err(AgencyError::from)?;
         let (tag, sealed) = self.snapshot.entry(hit.place)?;
         let Ok(label) = key.open(&sealed, &self.context, &tag) else {
             return Ok(None);
@@ -78,43 +77,51 @@ impl LabelOpener {
     }
 }
 
-/// The third pass over the table: writes the rows whose elements matched, with the labels that
+/// The second pass over the table: writes the rows whose elements matched, with the labels that
 /// opened. A hit whose label is spoiled is a hit all the same: it is written with empty label
-/// columns, and counted.
+/// columns, and counted. Rows without a hit are not normalised again.
 pub(super) fn write_hits(
     plan: &Plan,
     labels: &LabelOpener,
-    hits: &Hits,
+    hits: Hits,
     mut writer: MatchWriter,
 ) -> Outcome<(MatchWriter, u64)> {
     let mut tally = Tally::default();
     let mut spoiled = 0;
+    let mut hits = hits.in_order();
+    let mut numbers = plan.numbers();
     let mut rows = plan.source.rows().map_err(AgencyError::from)?;
     while let Some(row) = rows.next_row().map_err(AgencyError::from)? {
-        let keys = plan.extractor.keys(&row, &mut tally);
+        let numbers = numbers.next().ok_or_else(|| plan.changed())?;
         let mut found = Vec::new();
-        for key in &keys {
-            if let Some(hit) = hits.get(&id_of(&key.normalised.element)) {
-                let records = labels.open(hit)?.unwrap_or_else(|| {
-                    spoiled += 1;
-                    vec![vec![String::new(); labels.columns]]
-                });
-                found.push((key, records));
-            }
-        }
+        hits.of_row(&numbers, |hit| {
+            let records = labels.open(&hit)?.unwrap_or_else(|| {
+                spoiled += 1;
+                vec![vec![String::new(); labels.columns]]
+            });
+            found.push((hit.id, records));
+            Ok(())
+        })?;
         if found.is_empty() {
             continue;
         }
-        let row_hits: Vec<RowHit<'_>> = found
-            .iter()
-            .map(|(key, records)| RowHit {
+        let keys = plan.extractor.keys(&row, &mut tally);
+        let mut row_hits: Vec<RowHit<'_>> = Vec::with_capacity(found.len());
+        for (id, records) in &found {
+            let at = usize::try_from(id.number - numbers.start).ok();
+            let key = at.and_then(|at| keys.get(at));
+            // Another row than the one that was read first.
+            let key = key
+                .filter(|key| plan.check(key.normalised.element.as_bytes()) == id.check)
+                .ok_or_else(|| plan.changed())?;
+            row_hits.push(RowHit {
                 key_index: key.key_index,
                 ty: key.ty,
                 rule: key.rule,
                 key_text: &key.normalised.key_text,
                 records,
-            })
-            .collect();
+            });
+        }
         writer
             .write_row(&row, &row_hits)
             .map_err(AgencyError::from)?;

@@ -1,9 +1,15 @@
 //! Chunks on their way out and back.
+//!
+//! ```text
+//! read → blind → sign, send ┄ peer ┄ receive → verify, finalize → look up → keep
+//!        pool                                  pool               pool
+//! ```
+//!
+//! Each arrow is a bounded queue: chunks are jobs of their own on the pool, and only signing,
+//! sending and receiving have an order. Tags are looked up many chunks at a time, since looking
+//! up few of them in a large snapshot reads as much of it as looking up many.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use tallystick_agency::{
     AgencyError, clock,
@@ -18,7 +24,6 @@ use tallystick_protocol::{
     frame::{Frame, Kind},
     oprf::{Output, SessionSeed},
     session::{Answered, Blinded, Matching, Sent},
-    snapshot::{LabelContext, LabelKey},
     statements::Hex,
 };
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -26,28 +31,21 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use super::flights::Flights;
 use crate::{
     error::bug,
-    input::{Chunk, ElementId, Plan},
+    input::{Chunk, Hit, Hits, KeyId, Plan},
     progress::Progress,
-    snapshots::{CachedSnapshot, TagPlace},
+    snapshots::CachedSnapshot,
 };
 
-/// A hit, as small as can be: where its label lies and what opens it.
-pub(super) struct Hit {
-    pub(super) place: TagPlace,
-    pub(super) key: Option<LabelKey>,
-}
-
-/// The hits of a session, by element.
-pub(super) type Hits = HashMap<ElementId, Hit>;
+/// Outputs that are looked up at a time: some megabytes.
+const LOOK_UP: usize = 1 << 17;
 
 /// Blinds, sends, verifies, looks up.
 pub(super) struct Pipeline {
     pool: WorkerPool,
     snapshot: Arc<CachedSnapshot>,
-    context: Arc<LabelContext>,
     /// `None` when the flights come from a record.
     record: Option<RecordFile>,
-    hits: Hits,
+    found: Found,
     done: u64,
     bar: Progress,
     times: Option<(u64, u64)>,
@@ -62,9 +60,80 @@ pub(super) struct Done {
     pub(super) times: Option<(u64, u64)>,
 }
 
-type Ids = Vec<Option<ElementId>>;
+type Ids = Vec<Option<KeyId>>;
+/// Outputs of one chunk, and of whom they are.
+type Finalized = (Vec<Output>, Ids);
 type Blinding = JoinHandle<Outcome<(Blinded, Ids)>>;
-type Finding = JoinHandle<Outcome<(usize, Vec<(ElementId, Hit)>)>>;
+type Finding = JoinHandle<Outcome<Finalized>>;
+
+/// What comes after the proofs: outputs that wait to be looked up, or are looked up by one job at a
+/// time, which holds the hits.
+struct Found {
+    waiting: Vec<Finalized>,
+    /// Outputs in `waiting`.
+    count: usize,
+    /// `None` while a job has them.
+    hits: Option<Hits>,
+    job: VecDeque<JoinHandle<Outcome<Hits>>>,
+}
+
+impl Found {
+    fn add(&mut self, finalized: Finalized) {
+        self.count += finalized.0.len();
+        self.waiting.push(finalized);
+    }
+
+    /// Whether more may come: as much waits at most as a job takes.
+    fn has_room(&self) -> bool {
+        self.count < LOOK_UP
+    }
+
+    /// Begins a job if there is enough for one, or nothing more will come.
+    fn begin(&mut self, last: bool, pool: &WorkerPool, snapshot: &Arc<CachedSnapshot>) {
+        if self.count == 0 || !(last || self.count >= LOOK_UP) {
+            return;
+        }
+        let Some(mut hits) = self.hits.take() else {
+            return;
+        };
+        let outputs = std::mem::take(&mut self.waiting);
+        self.count = 0;
+        let (pool, snapshot) = (pool.clone(), Arc::clone(snapshot));
+        self.job.push_back(tokio::spawn(async move {
+            let work = move || look_up(&snapshot, &outputs, &mut hits).map(|()| hits);
+            pool.run(work).await.map_err(AgencyError::from)?
+        }));
+    }
+}
+
+/// Finds outputs among the tags of a snapshot, and keeps what is needed of the hits.
+fn look_up(snapshot: &CachedSnapshot, outputs: &[Finalized], hits: &mut Hits) -> Outcome<()> {
+    let preamble = snapshot.verified().preamble();
+    let (tag_len, with_labels) = (preamble.tag_len(), preamble.sealed_len() > 0);
+    let all = || {
+        outputs
+            .iter()
+            .flat_map(|(outputs, ids)| outputs.iter().zip(ids))
+    };
+    let tags: Vec<&[u8]> = all().map(|(output, _)| output.tag(tag_len)).collect();
+    let places = snapshot.find_all(&tags)?;
+    for ((output, id), place) in all().zip(places) {
+        // Padding cannot match but by a collision of tags; it is nobody's hit.
+        if let (Some(place), Some(id)) = (place, id) {
+            let material = match with_labels {
+                true => output.label_key_material(),
+                false => &[],
+            };
+            let id = *id;
+            hits.add(Hit {
+                id,
+                place,
+                material,
+            })?;
+        }
+    }
+    Ok(())
+}
 
 /// Waits for the oldest of some tasks; for ever if there is none.
 async fn first<T>(tasks: &mut VecDeque<JoinHandle<Outcome<T>>>) -> Outcome<T> {
@@ -80,15 +149,18 @@ impl Pipeline {
         snapshot: &Arc<CachedSnapshot>,
         record: Option<RecordFile>,
         bar: &Progress,
-        epoch: u64,
+        hits: Hits,
     ) -> Outcome<Self> {
-        let collection = &snapshot.verified().preamble().collection;
         Ok(Self {
             pool: WorkerPool::new(home.config().limits.worker_threads as usize)?,
             snapshot: Arc::clone(snapshot),
-            context: Arc::new(LabelContext::new(collection, epoch)),
             record,
-            hits: Hits::new(),
+            found: Found {
+                waiting: Vec::new(),
+                count: 0,
+                hits: Some(hits),
+                job: VecDeque::new(),
+            },
             done: 0,
             bar: bar.clone(),
             times: None,
@@ -114,13 +186,10 @@ impl Pipeline {
         let mut finding: VecDeque<Finding> = VecDeque::new();
         let mut produced_all = false;
         loop {
-            if produced_all && blinding.is_empty() && waiting.is_empty() && finding.is_empty() {
-                let Self {
-                    hits,
-                    record,
-                    times,
-                    ..
-                } = self;
+            let all = produced_all && blinding.is_empty() && waiting.is_empty() && finding.is_empty();
+            self.found.begin(all, &self.pool, &self.snapshot);
+            if all && let Some(hits) = self.found.hits.take() {
+                let Self { record, times, .. } = self;
                 return Ok(Done {
                     matching,
                     hits,
@@ -130,12 +199,16 @@ impl Pipeline {
             }
             tokio::select! {
                 biased;
-                found = first(&mut finding) => {
+                hits = first(&mut self.found.job) => {
+                    self.found.job.pop_front();
+                    self.found.hits = Some(hits?);
+                }
+                found = first(&mut finding), if self.found.has_room() => {
                     finding.pop_front();
-                    let (count, hits) = found?;
-                    self.done += count as u64;
+                    let found = found?;
+                    self.done += found.0.len() as u64;
                     self.bar.set(self.done);
-                    self.hits.extend(hits);
+                    self.found.add(found);
                 }
                 frame = flights.next("what was sent is charged"),
                     if !waiting.is_empty() && finding.len() < ahead + 1 =>
@@ -197,33 +270,15 @@ impl Pipeline {
         }))
     }
 
-    /// Verifies the proof, finalizes, looks the tags up.
+    /// Verifies the proof, finalizes.
     fn find(&self, sent: Sent, answered: Answered, ids: Ids) -> Finding {
-        let (pool, snapshot) = (self.pool.clone(), Arc::clone(&self.snapshot));
-        let context = Arc::clone(&self.context);
+        let pool = self.pool.clone();
         tokio::spawn(async move {
-            let work = move || -> Outcome<(usize, Vec<(ElementId, Hit)>)> {
-                let outputs = sent.finalize(answered).map_err(AgencyError::from)?;
-                let preamble = snapshot.verified().preamble();
-                let tag_len = preamble.tag_len();
-                let tags: Vec<&[u8]> = outputs.iter().map(|output| output.tag(tag_len)).collect();
-                let places = snapshot.find_all(&tags)?;
-                let with_labels = preamble.sealed_len() > 0;
-                let key = |output: &Output| match with_labels {
-                    true => LabelKey::derive(output, &context).map(Some),
-                    false => Ok(None),
-                };
-                let mut hits = Vec::new();
-                for ((output, place), id) in outputs.iter().zip(places).zip(&ids) {
-                    // Padding cannot match but by a collision of tags; it is nobody's hit.
-                    if let (Some(place), Some(id)) = (place, id) {
-                        let key = key(output).map_err(AgencyError::from)?;
-                        hits.push((*id, Hit { place, key }));
-                    }
-                }
-                Ok((ids.len(), hits))
-            };
-            pool.run(work).await.map_err(AgencyError::from)?
+            let outputs = pool.run(move || sent.finalize(answered)).await;
+            let outputs = outputs
+                .map_err(AgencyError::from)?
+                .map_err(AgencyError::from)?;
+            Ok((outputs, ids))
         })
     }
 }

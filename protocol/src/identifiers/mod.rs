@@ -28,6 +28,7 @@
 
 mod document;
 mod element;
+mod elements;
 mod email;
 mod iban;
 mod imei;
@@ -52,6 +53,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 pub use element::{ENCODING_VERSION, Element, MAX_VALUE_BYTES};
+pub use elements::Elements;
 pub use padding::{MIN_PADDED_SIZE, PADDING_TYPE, padded_size, padding_element};
 pub use person::{Alike, FIELD_SEPARATOR, Said, form_of, similarity};
 pub use profile::{Made, Profile, ProfileError, ProfilePart, tables_hash};

@@ -16,7 +16,7 @@ use crate::{
     error::{Error, InChunk},
     frame::{Frame, Kind},
     group::Kernel,
-    identifiers::Element,
+    identifiers::Elements,
     oprf::{self, AdditiveBlinds, BlindedElements, Output, PublicKey, hmac_sha512},
     signing::SigningKey,
     statements::{
@@ -377,8 +377,13 @@ impl Blinder {
     ///
     /// # Errors
     /// [`Error::Limit`] for more than 65,535 elements; [`Error::Bug`] otherwise.
-    pub fn blind(&self, first_index: u64, elements: Vec<Element>) -> Result<Blinded, Error> {
-        let inputs: Vec<&[u8]> = elements.iter().map(Element::as_bytes).collect();
+    pub fn blind(
+        &self,
+        first_index: u64,
+        elements: impl Into<Elements>,
+    ) -> Result<Blinded, Error> {
+        let elements = elements.into();
+        let inputs: Vec<&[u8]> = elements.iter().collect();
         let (session, ty) = (&self.session.0, self.type_name.as_str());
         let blinds = self
             .seed
@@ -400,7 +405,7 @@ impl Blinder {
 #[derive(Debug)]
 pub struct Blinded {
     type_name: Name,
-    elements: Vec<Element>,
+    elements: Elements,
     blinded: BlindedElements,
     blinds: AdditiveBlinds,
     key: Arc<PublicKey>,
@@ -412,7 +417,7 @@ pub struct Blinded {
 pub struct Sent {
     kernel: &'static dyn Kernel,
     index: u32,
-    elements: Vec<Element>,
+    elements: Elements,
     blinded: BlindedElements,
     blinds: AdditiveBlinds,
     key: Arc<PublicKey>,
@@ -451,7 +456,7 @@ impl Sent {
             &proof,
         )
         .in_chunk(self.index)?;
-        let inputs: Vec<&[u8]> = self.elements.iter().map(Element::as_bytes).collect();
+        let inputs: Vec<&[u8]> = self.elements.iter().collect();
         oprf::finalize_additive(self.kernel, &inputs, self.blinds, verified).in_chunk(self.index)
     }
 }
