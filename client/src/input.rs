@@ -32,7 +32,7 @@ use tallystick_protocol::{
     statements::{Hex, Name},
 };
 use tallystick_tables::{
-    Extractor, FileDigest, Mapping, Rejects, RejectsWriter, SealedCopy, SealedReader, SealedWriter,
+    Extractor, FileDigest, Mapping, Rejects, RejectsWriter, RowKeys, SealedCopy, SealedReader, SealedWriter,
     Source, TableInput, Tally,
 };
 use zeroize::Zeroizing;
@@ -116,14 +116,16 @@ impl Plan {
         }
         let mut seen = Seen::new(scratch)?;
         let mut of_rows = KeysOfRows::default();
+        let mut keys = RowKeys::default();
         let mut rows = source.rows().map_err(AgencyError::from)?;
         while let Some(row) = rows.next_row().map_err(AgencyError::from)? {
             let before = tally.elements;
             let note = |reject| rejects.note(&reject);
-            let keys = extractor.keys_and_rejects(&row, &mut tally, note);
-            let keys = keys.map_err(AgencyError::from)?;
+            let read = extractor.keys_into(&row, &mut tally, &mut keys, note);
+            read.map_err(AgencyError::from)?;
+            let keys = keys.as_slice();
             of_rows.push(keys.len());
-            for (number, key) in (before..).zip(&keys) {
+            for (number, key) in (before..).zip(keys) {
                 let ty = types.iter().position(|ty| *ty == key.ty);
                 let ty = ty.ok_or_else(|| bug("a type outside the mapping"))?;
                 let bytes = key.normalised.element.as_bytes();

@@ -16,7 +16,7 @@ use tallystick_protocol::{
     error::Error,
     frame::{Frame, FrameReader, HEADER_BYTES, ReadError},
     signing::VerifyKey,
-    snapshot::{Bucket, SnapshotVerifier, VerifiedSnapshot, bucket_bits, bucket_of},
+    snapshot::{SnapshotVerifier, VerifiedSnapshot, bucket_bits, bucket_of},
     statements::Hex,
 };
 use tallystick_wire::{Envelope, SnapshotRequest};
@@ -25,6 +25,9 @@ use crate::{
     connect::{Connected, NOTHING},
     progress::Progress,
 };
+
+/// What stands before the tags of a bucket: the frame's header, its index, its count.
+const BEFORE_TAGS: usize = HEADER_BYTES + 8;
 
 /// A snapshot on disk, verified to its last byte, with the places of its buckets in memory.
 #[derive(Debug)]
@@ -99,34 +102,69 @@ impl CachedSnapshot {
         &self.verified
     }
 
-    fn bucket(&self, index: u64) -> Outcome<Frame> {
+    /// Where a bucket's frame lies: its offset and length.
+    fn place(&self, index: u64) -> Outcome<(u64, usize)> {
         let place = usize::try_from(index).ok().and_then(|i| {
             let (start, end) = (self.offsets.get(i)?, self.offsets.get(i + 1)?);
             Some((*start, usize::try_from(end - start).ok()?))
         });
-        let (start, length) = place.ok_or_else(|| crate::error::bug("a bucket out of range"))?;
-        let mut bytes = vec![0u8; length];
-        let read = self.file.read_exact_at(&mut bytes, start);
-        read.map_err(|source| io("read", Path::new("the cached snapshot"), source))?;
-        Ok(Frame::from_bytes(bytes).map_err(AgencyError::from)?)
+        place.ok_or_else(|| crate::error::bug("a bucket out of range"))
     }
 
-    /// Looks tags up: for each, its place or `None`. Buckets are read once each.
+    /// Tags in a bucket whose frame has this length.
+    fn tags_in(&self, frame: usize) -> usize {
+        let preamble = self.verified.preamble();
+        let entry = preamble.tag_len() + preamble.sealed_len();
+        frame.saturating_sub(BEFORE_TAGS) / entry.max(1)
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> Outcome<()> {
+        let read = self.file.read_exact_at(bytes, offset);
+        read.map_err(|source| io("read", Path::new("the cached snapshot"), source))
+    }
+
+    /// Looks tags up: for each, its place or `None`. The tags of a bucket are read once each, and
+    /// no label is. Nothing is checked again that was when the snapshot was opened.
     pub(crate) fn find_all(&self, tags: &[&[u8]]) -> Outcome<Vec<Option<TagPlace>>> {
         let preamble = self.verified.preamble();
-        let mut order: Vec<usize> = (0..tags.len()).collect();
-        order.sort_unstable_by_key(|i| tags[*i]);
+        let (tag_len, bits) = (preamble.tag_len(), preamble.bucket_bits.get());
+        // By their first bytes, which are few to move and tell most tags apart.
+        let mut order: Vec<(u64, u32)> = Vec::with_capacity(tags.len());
+        for (i, tag) in (0u32..).zip(tags) {
+            order.push((head(tag), i));
+        }
+        order.sort_unstable();
         let mut places = vec![None; tags.len()];
-        let bits = preamble.bucket_bits.get();
-        for run in order.chunk_by(|a, b| bucket_of(tags[*a], bits) == bucket_of(tags[*b], bits)) {
+        let mut read = Vec::new();
+        let bucket = |(head, _): &(u64, u32)| bucket_of(&head.to_be_bytes(), bits);
+        for run in order.chunk_by(|a, b| bucket(a) == bucket(b)) {
             let Some(first) = run.first() else { continue };
-            let frame = self.bucket(bucket_of(tags[*first], bits))?;
-            let bucket = Bucket::parse(&frame, preamble).map_err(AgencyError::from)?;
-            for i in run {
-                places[*i] = bucket.find(tags[*i]).map(|position| TagPlace {
-                    bucket: bucket.index(),
-                    position: u32::try_from(position).unwrap_or(u32::MAX),
-                });
+            let index = bucket(first);
+            let (start, length) = self.place(index)?;
+            let count = self.tags_in(length);
+            read.resize(count * tag_len, 0);
+            self.read_at(&mut read, start + BEFORE_TAGS as u64)?;
+            let number = u32::try_from(index).unwrap_or(u32::MAX);
+            let at = |position: usize| read.get(position * tag_len..(position + 1) * tag_len);
+            // Both ascend: what is below one tag is below the next.
+            let mut position = 0;
+            for (head_of, i) in run {
+                while at(position).is_some_and(|tag| head(tag) < *head_of) {
+                    position += 1;
+                }
+                let wanted = tags.get(*i as usize).copied();
+                let mut candidate = position;
+                while at(candidate).is_some_and(|tag| head(tag) == *head_of) {
+                    if at(candidate) == wanted
+                        && let Some(place) = places.get_mut(*i as usize)
+                    {
+                        *place = Some(TagPlace {
+                            bucket: number,
+                            position: u32::try_from(candidate).unwrap_or(u32::MAX),
+                        });
+                    }
+                    candidate += 1;
+                }
             }
         }
         Ok(places)
@@ -134,13 +172,31 @@ impl CachedSnapshot {
 
     /// The tag and the sealed label at a place.
     pub(crate) fn entry(&self, place: TagPlace) -> Outcome<(Vec<u8>, Vec<u8>)> {
-        let frame = self.bucket(place.bucket.into())?;
-        let bucket = Bucket::parse(&frame, self.verified.preamble()).map_err(AgencyError::from)?;
-        let position = place.position as usize;
-        let missing = || crate::error::bug("a tag out of range");
-        let tag = bucket.tags().nth(position).ok_or_else(missing)?.to_vec();
-        let sealed = bucket.sealed_label(position).ok_or_else(missing)?.to_vec();
+        let preamble = self.verified.preamble();
+        let (tag_len, sealed_len) = (preamble.tag_len(), preamble.sealed_len());
+        let (start, length) = self.place(place.bucket.into())?;
+        let (count, position) = (self.tags_in(length), place.position as usize);
+        if position >= count {
+            return Err(crate::error::bug("a tag out of range"));
+        }
+        let tags = start + BEFORE_TAGS as u64;
+        let (mut tag, mut sealed) = (vec![0; tag_len], vec![0; sealed_len]);
+        self.read_at(&mut tag, tags + (position * tag_len) as u64)?;
+        let before = count * tag_len + position * sealed_len;
+        self.read_at(&mut sealed, tags + before as u64)?;
         Ok((tag, sealed))
+    }
+}
+
+/// The first eight bytes of a tag as a number, zeros behind a shorter one: tags compare as these do.
+fn head(tag: &[u8]) -> u64 {
+    match tag.first_chunk::<8>() {
+        Some(head) => u64::from_be_bytes(*head),
+        None => {
+            let mut head = [0u8; 8];
+            head[..tag.len()].copy_from_slice(tag);
+            u64::from_be_bytes(head)
+        }
     }
 }
 

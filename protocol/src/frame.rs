@@ -5,7 +5,10 @@
 //! keeps them.
 
 use sha2::{Digest, Sha256};
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    sync::OnceLock,
+};
 
 use crate::error::Error;
 
@@ -75,11 +78,22 @@ kinds! {
 }
 
 /// One frame, with the exact bytes it came in.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Frame {
     kind: Kind,
     bytes: Vec<u8>,
+    /// Its digest, once it was asked for: a chunk's is needed several times.
+    digest: OnceLock<[u8; 32]>,
 }
+
+/// By their bytes, of which the kind is one.
+impl PartialEq for Frame {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Frame {}
 
 impl std::fmt::Debug for Frame {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -104,7 +118,16 @@ impl Frame {
         bytes.push(kind as u8);
         bytes.extend_from_slice(&length.to_be_bytes());
         bytes.extend_from_slice(body);
-        Ok(Self { kind, bytes })
+        Ok(Self::whole(kind, bytes))
+    }
+
+    /// Bytes that were checked.
+    fn whole(kind: Kind, bytes: Vec<u8>) -> Self {
+        Self {
+            kind,
+            bytes,
+            digest: OnceLock::new(),
+        }
     }
 
     /// Takes bytes that must be exactly one frame.
@@ -125,7 +148,7 @@ impl Frame {
                 why: "length does not match",
             });
         }
-        Ok(Self { kind, bytes })
+        Ok(Self::whole(kind, bytes))
     }
 
     /// What it is.
@@ -155,7 +178,9 @@ impl Frame {
     /// SHA-256 of the whole frame: what statements mean when they name another by digest.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
-        Sha256::digest(&self.bytes).into()
+        *self
+            .digest
+            .get_or_init(|| Sha256::digest(&self.bytes).into())
     }
 
     /// Demands a kind.
@@ -256,7 +281,7 @@ impl<R: Read> FrameReader<R> {
                 }
             })?;
         self.offset += bytes.len() as u64;
-        Ok(Some(Frame { kind, bytes }))
+        Ok(Some(Frame::whole(kind, bytes)))
     }
 }
 

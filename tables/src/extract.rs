@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use tallystick_protocol::identifiers::{IdentifierType, Made, Normalised, Profile, Reject, Rule};
+use tallystick_protocol::identifiers::{IdentifierType, Key, Made, Normalised, Profile, Reject, Rule};
 
 use crate::error::TableError;
 use crate::mapping::{Mapping, Part};
@@ -39,6 +39,24 @@ pub struct RowReject {
     pub key_index: usize,
     /// Why.
     pub reason: Reject,
+}
+
+/// The keys of a row, in lists that are used again for the next. Secret.
+#[derive(Debug, Default)]
+pub struct RowKeys {
+    keys: Vec<RowKey>,
+    /// Keys on their way: all of the row, whose number the profile limits.
+    made: Vec<Key>,
+    /// Which key of the mapping, and which type, those up to a place are of.
+    of: Vec<(usize, usize, IdentifierType)>,
+}
+
+impl RowKeys {
+    /// The keys of the row that was read last, in the order of the mapping.
+    #[must_use]
+    pub fn as_slice(&self) -> &[RowKey] {
+        &self.keys
+    }
 }
 
 /// A mapping tied to the columns of one table.
@@ -108,11 +126,29 @@ impl Extractor {
         &self,
         row: &Row<'_>,
         tally: &mut Tally,
-        mut on_reject: impl FnMut(RowReject) -> Result<(), E>,
+        on_reject: impl FnMut(RowReject) -> Result<(), E>,
     ) -> Result<Vec<RowKey>, E> {
+        let mut keys = RowKeys::default();
+        self.keys_into(row, tally, &mut keys, on_reject)?;
+        Ok(keys.keys)
+    }
+
+    /// The same, into a list that is used again for each row of a table.
+    ///
+    /// # Errors
+    /// Those of `on_reject`, which end it.
+    pub fn keys_into<E>(
+        &self,
+        row: &Row<'_>,
+        tally: &mut Tally,
+        into: &mut RowKeys,
+        mut on_reject: impl FnMut(RowReject) -> Result<(), E>,
+    ) -> Result<(), E> {
         tally.rows += 1;
-        let mut keys = Vec::new();
-        let mut of = Vec::with_capacity(self.keys.len());
+        let RowKeys { keys, made, of } = into;
+        keys.clear();
+        made.clear();
+        of.clear();
         for (key_index, key) in self.keys.iter().enumerate() {
             let mut parts = [""; MAX_PARTS];
             for (part, field) in parts.iter_mut().zip(&key.fields) {
@@ -123,17 +159,17 @@ impl Extractor {
                 };
             }
             let parts = &parts[..key.fields.len().min(MAX_PARTS)];
-            let before = keys.len();
-            match self.profile.keys(key.ty, key.form, parts, &mut keys) {
+            let before = made.len();
+            match self.profile.keys(key.ty, key.form, parts, made) {
                 Ok(Made::Nothing) => tally.empty += 1,
-                Ok(made) => {
+                Ok(what) => {
                     tally.keys += 1;
-                    tally.elements += (keys.len() - before) as u64;
-                    tally.cut += u64::from(made == Made::Cut);
+                    tally.elements += (made.len() - before) as u64;
+                    tally.cut += u64::from(what == Made::Cut);
                 }
                 Err(reason) => {
                     // What was made before it was refused.
-                    keys.truncate(before);
+                    made.truncate(before);
                     let line = row.line();
                     tally.reject(reason, line);
                     on_reject(RowReject {
@@ -143,20 +179,19 @@ impl Extractor {
                     })?;
                 }
             }
-            of.push((keys.len(), key_index, key.ty));
+            of.push((made.len(), key_index, key.ty));
         }
-        let mut of = of.into_iter().peekable();
-        let keys = keys.into_iter().enumerate().map(|(i, key)| {
-            while of.next_if(|(end, ..)| *end <= i).is_some() {}
-            let (_, key_index, ty) = *of.peek()?;
-            Some(RowKey {
+        let mut made = made.drain(..);
+        for (end, key_index, ty) in of.drain(..) {
+            let more = end - keys.len();
+            keys.extend(made.by_ref().take(more).map(|made| RowKey {
                 key_index,
                 ty,
-                rule: key.rule,
-                normalised: key.normalised,
-            })
-        });
-        Ok(keys.flatten().collect())
+                rule: made.rule,
+                normalised: made.normalised,
+            }));
+        }
+        Ok(())
     }
 
     /// How many keys the mapping makes of a row at most.

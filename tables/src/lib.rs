@@ -38,7 +38,7 @@ mod source;
 pub mod temporary;
 
 pub use error::TableError;
-pub use extract::{Extractor, LabelColumns, Rejected, RowKey, RowReject, Tally};
+pub use extract::{Extractor, LabelColumns, Rejected, RowKey, RowKeys, RowReject, Tally};
 pub use format::{Delimiter, Encoding, Quote, RowFormat, TableFormat};
 pub use input::TableInput;
 pub use label::{LabelRecords, MAX_LABEL_BYTES};

@@ -30,12 +30,19 @@ pub struct Row<'a> {
     line: u64,
     text: &'a str,
     ends: &'a [usize],
+    /// Bytes between a field and the next.
+    gap: usize,
 }
 
 impl<'a> Row<'a> {
     /// A row of `text`, its fields ending at `ends`: ascending, on character boundaries.
     pub(crate) const fn new(line: u64, text: &'a str, ends: &'a [usize]) -> Self {
-        Self { line, text, ends }
+        Self {
+            line,
+            text,
+            ends,
+            gap: 0,
+        }
     }
 
     /// The line of the file on which the row begins, from 1.
@@ -57,7 +64,7 @@ impl<'a> Row<'a> {
     pub fn get(&self, index: usize) -> Option<&'a str> {
         let end = *self.ends.get(index)?;
         let start = match index.checked_sub(1) {
-            Some(before) => *self.ends.get(before)?,
+            Some(before) => *self.ends.get(before)? + self.gap,
             None => 0,
         };
         self.text.get(start..end).map(str::trim)
@@ -116,6 +123,8 @@ pub(crate) struct RecordReader<R> {
     line: u64,
     record: Zeroizing<Vec<u8>>,
     ends: Vec<usize>,
+    /// Bytes between a field of the record and the next: its delimiters stand in a plain one.
+    gap: usize,
     /// The line of the record that is given once more.
     held: Option<u64>,
     started: bool,
@@ -140,6 +149,7 @@ impl<R: Read> RecordReader<R> {
             line: 1,
             record: Zeroizing::new(Vec::with_capacity(4096)),
             ends: Vec::new(),
+            gap: 0,
             held: None,
             started: false,
             done: false,
@@ -185,10 +195,18 @@ impl<R: Read> RecordReader<R> {
         let text = match std::str::from_utf8(&self.record) {
             Ok(text) => text,
             Err(e) => {
-                let column = self.ends.partition_point(|end| *end <= e.valid_up_to());
+                let at = e.valid_up_to();
+                let column = self.ends.partition_point(|end| end + self.gap <= at);
                 return Err(not_utf8(column + 1));
             }
         };
+        if self.gap > 0 {
+            // Delimiters are characters, so no character stands on both sides of one; and there is
+            // no zero byte in a plain record.
+            let mut row = Row::new(line, text, &self.ends);
+            row.gap = self.gap;
+            return Ok(Some(row));
+        }
         // Halves of a character on both sides of a comma would pass as a whole.
         if let Some(i) = self
             .ends
@@ -232,6 +250,11 @@ impl<R: Read> RecordReader<R> {
             self.started = true;
             self.skip_bom(file)?;
         }
+        if self.plain_record() {
+            self.line += 1;
+            return Ok(Some(self.line - 1));
+        }
+        self.gap = 0;
         let mut first_line = self.line;
         let mut field_start = 0;
         let mut state = State::FieldStart;
@@ -329,6 +352,34 @@ impl<R: Read> RecordReader<R> {
             };
             self.check_size(file, first_line, field_start)?;
         }
+    }
+
+    /// Takes a record whole that most records of most tables are like: it lies in the buffer to its
+    /// end, and has no quote, no CR but the one that ends it, and no zero byte. Whatever else comes,
+    /// a blank line or too many columns too, is left to be read byte by byte.
+    fn plain_record(&mut self) -> bool {
+        let rest = &self.buffer[self.at..self.filled];
+        let Some(end) = memchr::memchr(b'\n', rest) else {
+            return false;
+        };
+        let line = &rest[..end];
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() || memchr::memchr3(b'"', b'\r', 0, line).is_some() {
+            return false;
+        }
+        let delimiter = self.dialect.delimiter.byte();
+        self.ends.extend(memchr::memchr_iter(delimiter, line));
+        self.ends.push(line.len());
+        if self.ends.len() > MAX_COLUMNS {
+            self.ends.clear();
+            return false;
+        }
+        let length = line.len();
+        self.gap = 1;
+        self.append(length);
+        // The rest of what ends the line.
+        self.at += end + 1 - length;
+        true
     }
 
     fn quote(&self, file: &Path, line: u64, problem: &'static str) -> TableError {
