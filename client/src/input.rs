@@ -32,8 +32,8 @@ use tallystick_protocol::{
     statements::{Hex, Name},
 };
 use tallystick_tables::{
-    Extractor, FileDigest, Mapping, Rejects, RejectsWriter, RowKeys, SealedCopy, SealedReader, SealedWriter,
-    Source, TableInput, Tally,
+    Extractor, FileDigest, Mapping, Rejects, RejectsWriter, RowKeys, SealedCopy, SealedReader,
+    SealedWriter, Source, TableInput, Tally,
 };
 use zeroize::Zeroizing;
 

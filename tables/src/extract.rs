@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use tallystick_protocol::identifiers::{IdentifierType, Key, Made, Normalised, Profile, Reject, Rule};
+use tallystick_protocol::identifiers::{
+    IdentifierType, Key, Made, Normalised, Profile, Reject, Rule,
+};
 
 use crate::error::TableError;
 use crate::mapping::{Mapping, Part};

@@ -207,7 +207,12 @@ mod tests {
             let place = TagPlace::from_bytes([*number as u8; TagPlace::BYTES]);
             let material = vec![9; (number % 40) as usize];
             let material = &material[..];
-            hits.add(Hit { id, place, material }).unwrap();
+            hits.add(Hit {
+                id,
+                place,
+                material,
+            })
+            .unwrap();
         }
         assert_eq!(hits.elements(), found.len() as u64);
         let of = |n: u64| if n >= 2500 { n - 2500 } else { n };
@@ -232,6 +237,7 @@ mod tests {
             assert_eq!(seen, wanted);
         }
         let mut none = Hits::new(dir.path(), 0, None).in_order();
-        none.of_row(&(0..10), |_| Err(bug("there is none"))).unwrap();
+        none.of_row(&(0..10), |_| Err(bug("there is none")))
+            .unwrap();
     }
 }

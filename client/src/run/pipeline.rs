@@ -186,7 +186,8 @@ impl Pipeline {
         let mut finding: VecDeque<Finding> = VecDeque::new();
         let mut produced_all = false;
         loop {
-            let all = produced_all && blinding.is_empty() && waiting.is_empty() && finding.is_empty();
+            let all =
+                produced_all && blinding.is_empty() && waiting.is_empty() && finding.is_empty();
             self.found.begin(all, &self.pool, &self.snapshot);
             if all && let Some(hits) = self.found.hits.take() {
                 let Self { record, times, .. } = self;

@@ -377,11 +377,7 @@ impl Blinder {
     ///
     /// # Errors
     /// [`Error::Limit`] for more than 65,535 elements; [`Error::Bug`] otherwise.
-    pub fn blind(
-        &self,
-        first_index: u64,
-        elements: impl Into<Elements>,
-    ) -> Result<Blinded, Error> {
+    pub fn blind(&self, first_index: u64, elements: impl Into<Elements>) -> Result<Blinded, Error> {
         let elements = elements.into();
         let inputs: Vec<&[u8]> = elements.iter().collect();
         let (session, ty) = (&self.session.0, self.type_name.as_str());

@@ -551,7 +551,7 @@ pub(super) fn send(
     matching: Matching,
     (ty, first, values): (&str, u64, &[u32]),
 ) -> (Matching, Frame, Sent) {
-    let elements = values.iter().map(|value| element(ty, *value)).collect();
+    let elements: Vec<_> = values.iter().map(|value| element(ty, *value)).collect();
     let blinder = matching.blinder(&name(ty)).unwrap();
     matching
         .send(blinder.blind(first, elements).unwrap())
