@@ -92,6 +92,19 @@ pub fn usage() -> Result<Usage> {
     })
 }
 
+/// Processor time of the calling thread so far, in seconds, to the microsecond. `None` where the system
+/// does not count it.
+#[must_use]
+pub fn thread_cpu_seconds() -> Option<f64> {
+    #[cfg(target_os = "linux")]
+    {
+        let usage = getrusage(UsageWho::RUSAGE_THREAD).ok()?;
+        Some(seconds(usage.user_time()) + seconds(usage.system_time()))
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
 fn seconds(time: TimeVal) -> f64 {
     time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6
 }
@@ -150,6 +163,18 @@ mod tests {
         let after = usage().unwrap();
         assert!(after.cpu_seconds > before.cpu_seconds);
         assert!(after.peak_rss_bytes >= 64 << 20);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_thread_is_charged_for_its_own_work_alone() {
+        let before = thread_cpu_seconds().unwrap();
+        let other = std::thread::spawn(|| {
+            let begun = thread_cpu_seconds().unwrap();
+            while thread_cpu_seconds().unwrap() < begun + 0.05 {}
+        });
+        other.join().unwrap();
+        assert!(thread_cpu_seconds().unwrap() < before + 0.05);
     }
 
     #[test]

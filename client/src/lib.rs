@@ -4,11 +4,13 @@
 //! run          a match: input → connect → snapshots → session → output
 //! audit        records, checked offline
 //! try_out      two throw-away agencies on this machine
+//! bench        what this machine does in a second
 //! datagen      synthetic tables with a known overlap
 //! cli          the commands
 //! ```
 
 pub mod audit;
+pub mod bench;
 pub mod cli;
 pub mod collections;
 mod connect;

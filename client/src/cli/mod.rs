@@ -5,6 +5,7 @@
 //! those of [`tallystick_agency::exit`].
 
 mod audit;
+mod benching;
 mod document;
 mod estimating;
 mod matching;
@@ -58,6 +59,8 @@ enum Command {
     Normalise(Box<normalising::NormaliseArgs>),
     /// Say what asking a table costs, and how many false hits it brings, before anybody is asked
     Estimate(Box<estimating::EstimateArgs>),
+    /// Measure what this machine does, stage by stage, and estimate what sizes cost
+    Bench(benching::BenchArgs),
     /// Make synthetic tables with a known overlap
     Datagen(DatagenArgs),
     /// Print a completion script for a shell
@@ -110,6 +113,7 @@ fn dispatch(cli: &Cli) -> Outcome<Exit> {
         Command::Document(command) => document::run(context, command),
         Command::Normalise(args) => normalising::run(context, args),
         Command::Estimate(args) => estimating::run(context, args),
+        Command::Bench(args) => benching::run(context, args),
         Command::Datagen(args) => make_data(context, args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

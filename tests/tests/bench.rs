@@ -1,0 +1,141 @@
+//! `tally bench`: what it measures, shows and leaves behind. Not how fast anything is.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{fs, process::Stdio};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+use tallystick_protocol::group;
+use tallystick_tests::{kernel, place::Place, running::wait_for};
+
+const SMALL: &str = "tally bench --batch 512 --repeats 2";
+
+#[test]
+fn stages_a_session_and_an_estimate_are_reported() {
+    let mut place = Place::new();
+    let temporary = place.path("temporary");
+    fs::create_dir(&temporary).unwrap();
+    place.set("TMPDIR", temporary.clone());
+    let line = format!("{SMALL} --session 500 --ours 1000 --theirs 1000000");
+    let report = place.json(&line);
+    assert_eq!(report["schema"], "tally.bench/1");
+    assert_eq!(report["kernel"], kernel().name());
+    assert_eq!(report["reference"], group::reference().name());
+    let both = report["kernel"] != report["reference"];
+    let stages = report["stages"].as_array().unwrap();
+    let names: Vec<&str> = stages
+        .iter()
+        .map(|s| s["stage"].as_str().unwrap())
+        .collect();
+    for name in [
+        "hash_to_group",
+        "evaluate",
+        "prove",
+        "verify",
+        "finalize",
+        "publish",
+        "msm",
+    ] {
+        assert!(names.contains(&name), "{name}");
+    }
+    for stage in stages {
+        assert!(stage["ns"]["max"].as_f64().unwrap() > 0.0, "{stage}");
+        assert_eq!(stage["reference_ns"].is_object(), both);
+        assert_eq!(stage["ratio"].is_number(), both);
+    }
+    assert_eq!(report["rows"]["rows"], 20_000);
+    let session = &report["session"];
+    assert_eq!(session["rows"], 500);
+    assert_eq!(session["charged"], 512);
+    for side in ["ours", "theirs"] {
+        assert!(session[side]["cpu_seconds"].as_f64().unwrap() > 0.0);
+        assert!(session[side]["peak_rss_bytes"].as_u64().unwrap() > 1 << 20);
+    }
+    assert!(session["sent"].as_u64().unwrap() > 32 * 512);
+    assert!(session["bytes_per_row"].as_f64().unwrap() > 64.0);
+    assert!(report["session_over_stages"].as_f64().unwrap() > 0.0);
+    let estimate = &report["estimate"];
+    assert_eq!(
+        (&estimate["ours"], &estimate["theirs"]),
+        (&1000.into(), &1_000_000.into())
+    );
+    assert_eq!(estimate["sent"], 32 * 1024 + 84);
+    assert!(estimate["session_seconds"].as_f64().unwrap() > 0.0);
+    // Homes, keys and tables of the session are gone.
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+}
+
+#[test]
+fn an_estimate_is_called_one_for_people() {
+    let place = Place::new();
+    let said = place.run(SMALL);
+    assert_eq!(said.code, 0, "{}", said.err);
+    for words in [
+        "microseconds",
+        "theirs: prove the chunk",
+        "reading and normalising",
+    ] {
+        assert!(said.out.contains(words), "{words}: {}", said.out);
+    }
+    for words in ["ESTIMATE", "SESSION"] {
+        assert!(!said.out.contains(words), "{}", said.out);
+    }
+    let said = place.run(&format!("{SMALL} --ours 10 --theirs 20"));
+    assert!(
+        said.out.contains("AN ESTIMATE, NOT MEASURED"),
+        "{}",
+        said.out
+    );
+    let without = place.json(SMALL);
+    assert_eq!(
+        (&without["session"], &without["estimate"]),
+        (&Value::Null, &Value::Null)
+    );
+    for bad in [
+        "--ours 1",
+        "--batch 15",
+        "--repeats 0",
+        "--session 1",
+        "--ours 0 --theirs 1",
+    ] {
+        let ended = place.run(&format!("tally bench {bad}"));
+        assert_eq!((ended.code, ended.out.as_str()), (2, ""), "{bad}");
+    }
+}
+
+#[test]
+fn an_interrupt_leaves_nothing() {
+    let mut place = Place::new();
+    let temporary = place.path("temporary");
+    fs::create_dir(&temporary).unwrap();
+    place.set("TMPDIR", temporary.clone());
+    let child = place
+        .command("tally bench --batch 32 --repeats 1 --session 100000 --json")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Somewhere in the session: its folder is there.
+    wait_for("the session", || {
+        let folder = fs::read_dir(&temporary).unwrap().next()?.unwrap().path();
+        folder.join("session").is_dir().then_some(())
+    });
+    kill(
+        Pid::from_raw(child.id().try_into().unwrap()),
+        Signal::SIGINT,
+    )
+    .unwrap();
+    let ended = child.wait_with_output();
+    let ended = ended.unwrap();
+    assert_eq!(ended.status.code(), Some(130));
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(said.contains("\"code\":\"interrupted\""), "{said}");
+    assert!(ended.stdout.is_empty());
+    wait_for("an empty folder", || {
+        (fs::read_dir(&temporary).unwrap().count() == 0).then_some(())
+    });
+}
