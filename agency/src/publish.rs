@@ -1,10 +1,23 @@
 //! Publishing a collection: table → records → elements → tags with sealed labels → snapshot.
 //!
-//! The table streams by once. What comes of a row is spilled, sealed, into partitions by tag prefix
-//! ([`crate::spool`]); each partition is then sorted alone. So memory does not grow with the table,
-//! and rows with the same element meet and share one label.
+//! The table streams by once. What comes of a row is spooled, sealed, into partitions by tag prefix;
+//! each partition is then sorted alone, in memory that has a limit, into one sorted run; that and the
+//! padding, sorted likewise, become the snapshot. So memory does not grow with the table, and rows with
+//! the same element meet and share one label. A publication that was killed goes on where it stopped
+//! (`unfinished`).
 
+mod blocks;
+mod flow;
+mod labels;
+mod reading;
+mod record;
+mod sort;
+mod spool;
+mod unfinished;
 mod work;
+mod writing;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fs::{File, TryLockError},
@@ -18,10 +31,16 @@ use tallystick_protocol::{
 };
 use tallystick_tables::{Rejects, RejectsWriter, TableInput, Tally};
 
-use self::work::Work;
+pub use self::unfinished::is_unfinished;
+use self::{
+    record::Layout,
+    unfinished::{Binding, Found},
+    work::Work,
+};
 use crate::{
     collections::{
-        EpochSeed, Meta, TableSource, epoch_keys, profile_reference, rule_names, snapshot_path,
+        EpochKeys, EpochSeed, Meta, TableSource, epoch_keys, profile_reference, public_keys,
+        rule_names, snapshot_path,
     },
     error::{AgencyError, Result},
     fs::{OWNER_FILE, create_owner_dir},
@@ -54,9 +73,18 @@ pub struct PublishOptions {
 pub enum Stage {
     /// Copying standard input; measured in bytes, of which nobody knows how many come.
     Copying,
+    /// Reading again what a publication that was killed had spooled; measured in bytes of the table.
+    Resuming,
     /// Reading and evaluating; measured in bytes of the table.
-    Evaluating,
-    /// Sorting and sealing; measured in partitions.
+    Evaluating {
+        /// Elements that this run has evaluated: with the clock, its rate.
+        elements: u64,
+    },
+    /// Sorting; measured in partitions.
+    Sorting,
+    /// Evaluating padding; measured in elements.
+    Padding,
+    /// Sealing labels and writing; measured in elements.
     Sealing,
 }
 
@@ -84,10 +112,16 @@ pub struct Published {
     pub cut_labels: u64,
     /// Bytes of the snapshot.
     pub bytes: u64,
+    /// Elements that a publication which was killed had evaluated, and this one did not evaluate again.
+    pub resumed: u64,
+    /// Whether there was such a publication, but of another table, mapping or list in force: it was
+    /// thrown away.
+    pub restarted: bool,
 }
 
 /// Publishes a collection. Nothing of it is visible until the store says so in the end: a crash
-/// leaves the old snapshot in force.
+/// leaves the old snapshot in force. After a crash the same call with the same table goes on where the
+/// last checkpoint was; an error throws away what was begun.
 ///
 /// # Errors
 /// Those of the table, the disk, the configuration.
@@ -151,9 +185,40 @@ pub async fn publish(
 
     let folder = home.collections_dir().join(options.name.as_str());
     let new_epoch = known.as_ref().is_none_or(|known| known.epoch != epoch);
-    if new_epoch {
-        EpochSeed::create(home, &options.name, epoch)?;
-    }
+    let profile = profile_reference(mapping.profile())?;
+    let layout = Layout::new(max_session_elements, !label_columns.is_empty());
+    let derive = || epoch_keys(home, kernel, &options.name, epoch, Mode::Elements, &types);
+    let binding = |keys: &EpochKeys| {
+        let keys = public_keys(keys);
+        let binding = Binding {
+            name: &options.name,
+            epoch,
+            in_force: known.as_ref().and_then(|known| known.snapshot_digest),
+            keys: &keys,
+            profile: &profile,
+            mapping: &mapping,
+            label_columns: &label_columns,
+            layout,
+        };
+        binding.digest()
+    };
+    let left = unfinished::has_checkpoint(home, &options.name);
+    // The keys of a new epoch that was begun are kept with what was evaluated under them: nothing of
+    // either has left this home.
+    let found = Found::read(home, &options.name).and_then(|found| {
+        let keys = derive().ok()?;
+        found.is_of(binding(&keys)).then_some((found, keys))
+    });
+    let (found, keys) = match found {
+        Some((found, keys)) => (Some(found), keys),
+        None => {
+            if new_epoch {
+                EpochSeed::create(home, &options.name, epoch)?;
+            }
+            (None, derive()?)
+        }
+    };
+    let thrown_away = left && found.is_none();
     if !folder.is_dir() {
         create_owner_dir(&folder)?;
     }
@@ -162,23 +227,27 @@ pub async fn publish(
         kernel,
         name: options.name.clone(),
         epoch,
-        keys: epoch_keys(home, kernel, &options.name, epoch, Mode::Elements, &types)?,
+        binding: binding(&keys),
+        keys,
         folder: &folder,
         max_session_elements,
         label_columns: label_columns.clone(),
-        profile: profile_reference(mapping.profile())?,
+        profile: profile.clone(),
+        layout,
         now_ms,
     };
-    let done = work.run(&table, &mapping, &options.rejects, progress);
-    let done = done.and_then(|(sealed, rejects)| {
+    let done = work.run(&table, &mapping, &options.rejects, found, progress);
+    let done = done.and_then(|(mut sealed, rejects)| {
+        sealed.restarted |= thrown_away;
         rejects.map(RejectsWriter::finish).transpose()?;
         Ok(sealed)
     });
     let sealed = match done {
         Ok(sealed) => sealed,
         Err(error) => {
-            // A publication that failed leaves no key and no empty folder. What cannot be removed
-            // now is replaced by the next publication.
+            // A publication that failed leaves no spool, no key and no empty folder. What cannot be
+            // removed now is replaced by the next publication.
+            let _ = unfinished::discard(home, &options.name);
             if new_epoch {
                 let _ = EpochSeed::destroy(home, &options.name, epoch);
                 let _ = std::fs::remove_dir(&folder);
@@ -193,7 +262,7 @@ pub async fn publish(
     let meta = Meta {
         rules: rules.collect::<Result<_>>()?,
         types,
-        profile: profile_reference(mapping.profile())?,
+        profile,
         label_columns,
         elements: sealed.elements,
         tag_bytes: sealed.tag_bytes,
@@ -222,6 +291,7 @@ pub async fn publish(
         {
             let path = snapshot_path(home, options.name.as_str(), &sealed.digest.0);
             let _ = std::fs::remove_file(path);
+            let _ = unfinished::discard(home, &options.name);
             if new_epoch {
                 let _ = EpochSeed::destroy(home, &options.name, epoch);
                 let _ = std::fs::remove_dir(&folder);
@@ -229,8 +299,14 @@ pub async fn publish(
         }
         return Err(error);
     }
-    if let Some(known) = known {
-        forget(home, &options.name, &known, epoch, &sealed.digest)?;
+    unfinished::discard(home, &options.name)?;
+    match &known {
+        Some(known) => forget(home, &options.name, known, epoch, &sealed.digest)?,
+        // One that was killed before it was in force may have left its snapshot.
+        None => {
+            let path = snapshot_path(home, options.name.as_str(), &sealed.digest.0);
+            remove_snapshots(home, options.name.as_str(), &[path])?;
+        }
     }
     Ok(sealed)
 }
@@ -293,7 +369,9 @@ pub async fn remove(home: &Home, store: &dyn Store, name: &Name) -> Result<()> {
         ))
     })?;
     store.remove_collection(name.as_str()).await?;
-    EpochSeed::destroy_before(home, name, known.epoch + 1)?;
+    unfinished::discard(home, name)?;
+    // A rotation that was killed has made the keys of the next.
+    EpochSeed::destroy_before(home, name, known.epoch + 2)?;
     remove_snapshots(home, name.as_str(), &[])
 }
 
@@ -319,6 +397,7 @@ pub async fn finish_broken_off(home: &Home, store: &dyn Store) -> Result<()> {
         };
         match store.collection(name.as_str()).await? {
             Some(known) if known.removed => {
+                unfinished::discard(home, &name)?;
                 EpochSeed::destroy_before(home, &name, known.epoch + 1)?;
                 remove_snapshots(home, name.as_str(), &[])?;
             }

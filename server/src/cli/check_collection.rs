@@ -9,6 +9,7 @@ use tallystick_agency::{
     exit::{Exit, Failure, Outcome},
     home::Home,
     peers::own_reference,
+    publish::is_unfinished,
     store::{Collection, Peer},
 };
 use tallystick_protocol::{
@@ -78,6 +79,13 @@ pub(super) fn collection(
     {
         let what = format!("{} is another snapshot", path.display());
         return Err(Failure::new(Exit::Verification, "snapshot", what, again));
+    }
+    if is_unfinished(home, &name) {
+        return finding(
+            "unfinished",
+            "a publication was interrupted; what it evaluated is kept, sealed",
+            "give the same command again, which goes on; another publication throws it away",
+        );
     }
     let left = leftovers(&path);
     if left > 0 {

@@ -1,6 +1,12 @@
 //! `tallyd collection`: what peers may ask.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Instant};
+use std::{
+    collections::BTreeMap,
+    mem::discriminant,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::Instant,
+};
 
 use clap::{ArgGroup, Args, Subcommand, value_parser};
 use comfy_table::Table;
@@ -182,6 +188,10 @@ pub(super) struct Done {
     label_bytes: u64,
     cut_labels: u64,
     snapshot_bytes: u64,
+    /// Elements that a publication which was killed had evaluated.
+    resumed: u64,
+    /// Whether such a one was thrown away: it was of something else.
+    restarted: bool,
     max_session_elements: u64,
     peer_budget: u64,
     /// Names of the peers that may ask; `null` means all.
@@ -214,6 +224,7 @@ impl Done {
             ("bytes of a label", self.label_bytes.to_string()),
             ("labels cut", self.cut_labels.to_string()),
             ("snapshot bytes", self.snapshot_bytes.to_string()),
+            ("evaluated before", self.resumed.to_string()),
             ("elements a session", self.max_session_elements.to_string()),
             ("elements a peer", self.peer_budget.to_string()),
             ("may ask", may_ask(self.allow.as_deref())),
@@ -260,19 +271,43 @@ pub(super) async fn perform(
     let started = Instant::now();
     let name = options.name.clone();
     let bar = progress_bar(context)?;
+    let last = Mutex::new((Stage::Copying, Instant::now()));
     let progress = |stage: Stage, done: u64, total: u64| {
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if discriminant(&last.0) != discriminant(&stage) {
+            // What was reckoned from the stage before says nothing of this one.
+            *last = (stage, Instant::now());
+            bar.reset();
+        }
         bar.set_length(total);
         bar.set_position(done);
-        bar.set_message(match stage {
+        let message = match stage {
             Stage::Copying => "copying standard input",
-            Stage::Evaluating => "reading and evaluating",
-            Stage::Sealing => "sorting and sealing",
-        });
+            Stage::Resuming => "reading again what was done before",
+            Stage::Evaluating { .. } => "reading and evaluating",
+            Stage::Sorting => "sorting",
+            Stage::Padding => "evaluating padding",
+            Stage::Sealing => "sealing and writing",
+        };
+        let rate = match stage {
+            Stage::Evaluating { elements } => {
+                let seconds = last.1.elapsed().as_secs_f64().max(0.001);
+                format!(", {:.0} elements/s", elements as f64 / seconds)
+            }
+            _ => String::new(),
+        };
+        bar.set_message(format!("{message}{rate}"));
     };
     let now = clock::now_ms();
     let published = publish::publish(home, store, group::best(), options, now, &progress).await;
     bar.finish_and_clear();
     let published = published?;
+    if published.restarted {
+        context.hint(
+            "a publication that had been interrupted was of another table or mapping, or another list \
+             was in force: it was thrown away",
+        );
+    }
     let known = current(store, &name).await?;
     let (_, meta) =
         known.ok_or_else(|| AgencyError::Bug("what was published is not there".to_owned()))?;
@@ -308,6 +343,8 @@ fn report(name: &Name, published: Published, meta: Meta, seconds: f64) -> Done {
         label_bytes: published.label_bytes as u64,
         cut_labels: published.cut_labels,
         snapshot_bytes: published.bytes,
+        resumed: published.resumed,
+        restarted: published.restarted,
         max_session_elements: meta.max_session_elements,
         peer_budget: meta.peer_budget,
         allow: meta
