@@ -18,6 +18,7 @@ pub mod home;
 pub mod keys;
 pub mod keystore;
 pub mod logging;
+pub mod marks;
 pub mod memory;
 pub mod peers;
 pub mod process;

@@ -1,204 +1,35 @@
 //! The receiver's cache of snapshots: fetched by digest, resumably, and verified before use.
 
+mod file;
+
 use std::{
     fs::{File, OpenOptions},
     io::{BufReader, BufWriter, Seek, SeekFrom, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt},
-    path::Path,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
 };
 
 use tallystick_agency::{
     AgencyError,
     exit::{Exit, Failure, Outcome},
     fs::{OWNER_FILE, sync_dir},
+    marks::MarkKey,
 };
 use tallystick_protocol::{
     error::Error,
-    frame::{Frame, FrameReader, HEADER_BYTES, ReadError},
+    frame::{Frame, FrameReader, HEADER_BYTES},
     signing::VerifyKey,
-    snapshot::{SnapshotVerifier, VerifiedSnapshot, bucket_bits, bucket_of},
+    snapshot::{SnapshotVerifier, bucket_bits},
     statements::Hex,
 };
 use tallystick_wire::{Envelope, SnapshotRequest};
 
+use self::file::index_path;
+pub(crate) use self::file::{CachedSnapshot, TagPlace};
 use crate::{
     connect::{Connected, NOTHING},
     progress::Progress,
 };
-
-/// What stands before the tags of a bucket: the frame's header, its index, its count.
-const BEFORE_TAGS: usize = HEADER_BYTES + 8;
-
-/// A snapshot on disk, verified to its last byte, with the places of its buckets in memory.
-#[derive(Debug)]
-pub(crate) struct CachedSnapshot {
-    file: File,
-    verified: VerifiedSnapshot,
-    /// Offset of each bucket's frame, and the end of the last.
-    offsets: Vec<u64>,
-}
-
-/// Where a tag stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TagPlace {
-    bucket: u32,
-    position: u32,
-}
-
-impl TagPlace {
-    /// Bytes of one that is kept.
-    pub(crate) const BYTES: usize = 8;
-
-    /// As it is kept.
-    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
-        ((u64::from(self.bucket) << 32) | u64::from(self.position)).to_be_bytes()
-    }
-
-    /// Takes up one that was kept.
-    pub(crate) fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
-        let both = u64::from_be_bytes(bytes);
-        Self {
-            bucket: (both >> 32) as u32,
-            position: both as u32,
-        }
-    }
-}
-
-impl CachedSnapshot {
-    /// Opens a file, verifying every frame of it against the root that `publisher` signed.
-    fn open(path: &Path, publisher: &VerifyKey) -> Outcome<Self> {
-        let file = File::open(path).map_err(|source| io("open", path, source))?;
-        let mut reader = FrameReader::new(BufReader::with_capacity(1 << 20, &file));
-        let mut next = |what| match reader.next_frame() {
-            Ok(Some(frame)) => Ok((frame, reader.offset())),
-            Ok(None) => Err(AgencyError::from(Error::Malformed {
-                what: "snapshot",
-                why: what,
-            })),
-            Err(ReadError::Frame(error)) => Err(error.into()),
-            Err(ReadError::Io(source)) => Err(io_error("read", path, source)),
-        };
-        let (header, mut end) = next("it is empty")?;
-        let mut verifier = SnapshotVerifier::new(&header, publisher).map_err(AgencyError::from)?;
-        let mut offsets = Vec::new();
-        while verifier.next_bucket() < verifier.preamble().buckets() {
-            let (frame, after) = next("it ends before its last bucket")?;
-            verifier.push(&frame).map_err(AgencyError::from)?;
-            offsets.push(end);
-            end = after;
-        }
-        offsets.push(end);
-        let verified = verifier.finish().map_err(AgencyError::from)?;
-        drop(reader);
-        Ok(Self {
-            file,
-            verified,
-            offsets,
-        })
-    }
-
-    /// What it is.
-    pub(crate) fn verified(&self) -> &VerifiedSnapshot {
-        &self.verified
-    }
-
-    /// Where a bucket's frame lies: its offset and length.
-    fn place(&self, index: u64) -> Outcome<(u64, usize)> {
-        let place = usize::try_from(index).ok().and_then(|i| {
-            let (start, end) = (self.offsets.get(i)?, self.offsets.get(i + 1)?);
-            Some((*start, usize::try_from(end - start).ok()?))
-        });
-        place.ok_or_else(|| crate::error::bug("a bucket out of range"))
-    }
-
-    /// Tags in a bucket whose frame has this length.
-    fn tags_in(&self, frame: usize) -> usize {
-        let preamble = self.verified.preamble();
-        let entry = preamble.tag_len() + preamble.sealed_len();
-        frame.saturating_sub(BEFORE_TAGS) / entry.max(1)
-    }
-
-    fn read_at(&self, bytes: &mut [u8], offset: u64) -> Outcome<()> {
-        let read = self.file.read_exact_at(bytes, offset);
-        read.map_err(|source| io("read", Path::new("the cached snapshot"), source))
-    }
-
-    /// Looks tags up: for each, its place or `None`. The tags of a bucket are read once each, and
-    /// no label is. Nothing is checked again that was when the snapshot was opened.
-    pub(crate) fn find_all(&self, tags: &[&[u8]]) -> Outcome<Vec<Option<TagPlace>>> {
-        let preamble = self.verified.preamble();
-        let (tag_len, bits) = (preamble.tag_len(), preamble.bucket_bits.get());
-        // By their first bytes, which are few to move and tell most tags apart.
-        let mut order: Vec<(u64, u32)> = Vec::with_capacity(tags.len());
-        for (i, tag) in (0u32..).zip(tags) {
-            order.push((head(tag), i));
-        }
-        order.sort_unstable();
-        let mut places = vec![None; tags.len()];
-        let mut read = Vec::new();
-        let bucket = |(head, _): &(u64, u32)| bucket_of(&head.to_be_bytes(), bits);
-        for run in order.chunk_by(|a, b| bucket(a) == bucket(b)) {
-            let Some(first) = run.first() else { continue };
-            let index = bucket(first);
-            let (start, length) = self.place(index)?;
-            let count = self.tags_in(length);
-            read.resize(count * tag_len, 0);
-            self.read_at(&mut read, start + BEFORE_TAGS as u64)?;
-            let number = u32::try_from(index).unwrap_or(u32::MAX);
-            let at = |position: usize| read.get(position * tag_len..(position + 1) * tag_len);
-            // Both ascend: what is below one tag is below the next.
-            let mut position = 0;
-            for (head_of, i) in run {
-                while at(position).is_some_and(|tag| head(tag) < *head_of) {
-                    position += 1;
-                }
-                let wanted = tags.get(*i as usize).copied();
-                let mut candidate = position;
-                while at(candidate).is_some_and(|tag| head(tag) == *head_of) {
-                    if at(candidate) == wanted
-                        && let Some(place) = places.get_mut(*i as usize)
-                    {
-                        *place = Some(TagPlace {
-                            bucket: number,
-                            position: u32::try_from(candidate).unwrap_or(u32::MAX),
-                        });
-                    }
-                    candidate += 1;
-                }
-            }
-        }
-        Ok(places)
-    }
-
-    /// The tag and the sealed label at a place.
-    pub(crate) fn entry(&self, place: TagPlace) -> Outcome<(Vec<u8>, Vec<u8>)> {
-        let preamble = self.verified.preamble();
-        let (tag_len, sealed_len) = (preamble.tag_len(), preamble.sealed_len());
-        let (start, length) = self.place(place.bucket.into())?;
-        let (count, position) = (self.tags_in(length), place.position as usize);
-        if position >= count {
-            return Err(crate::error::bug("a tag out of range"));
-        }
-        let tags = start + BEFORE_TAGS as u64;
-        let (mut tag, mut sealed) = (vec![0; tag_len], vec![0; sealed_len]);
-        self.read_at(&mut tag, tags + (position * tag_len) as u64)?;
-        let before = count * tag_len + position * sealed_len;
-        self.read_at(&mut sealed, tags + before as u64)?;
-        Ok((tag, sealed))
-    }
-}
-
-/// The first eight bytes of a tag as a number, zeros behind a shorter one: tags compare as these do.
-fn head(tag: &[u8]) -> u64 {
-    match tag.first_chunk::<8>() {
-        Some(head) => u64::from_be_bytes(*head),
-        None => {
-            let mut head = [0u8; 8];
-            head[..tag.len()].copy_from_slice(tag);
-            u64::from_be_bytes(head)
-        }
-    }
-}
 
 fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> AgencyError {
     AgencyError::Io {
@@ -212,19 +43,31 @@ fn io(action: &'static str, path: &Path, source: std::io::Error) -> Failure {
     io_error(action, path, source).into()
 }
 
-/// The snapshot of this digest from the cache, if it is there and verifies. A damaged one is
-/// removed: it can be fetched again.
+/// The snapshot of this digest from the cache, if it is there: by its mark if this home has verified
+/// this very file before, else verified now. A damaged one is removed: it can be fetched again.
 pub(crate) async fn cached(
     cache: &Path,
     digest: Hex<32>,
     publisher: VerifyKey,
+    key: &MarkKey,
 ) -> Option<CachedSnapshot> {
-    let path = cache.join(format!("{digest}.snapshot"));
+    let path = snapshot_path(cache, digest);
     if !path.exists() {
         return None;
     }
-    let opening = path.clone();
-    match blocking(move || CachedSnapshot::open(&opening, &publisher)).await {
+    let (opening, index, key) = (path.clone(), index_path(cache, digest), key.clone());
+    let open = move || {
+        let marked = CachedSnapshot::open(&opening, index.clone(), digest, &publisher, &key);
+        if let Some(snapshot) = marked {
+            return Ok(snapshot);
+        }
+        let snapshot = CachedSnapshot::verify(&opening, index, &publisher, &key)?;
+        if snapshot.verified().digest() == digest {
+            snapshot.mark(&publisher);
+        }
+        Ok(snapshot)
+    };
+    match blocking(open).await {
         Ok(snapshot) if snapshot.verified().digest() == digest => Some(snapshot),
         _ => {
             // If it cannot be removed, fetching says so.
@@ -234,16 +77,21 @@ pub(crate) async fn cached(
     }
 }
 
+fn snapshot_path(cache: &Path, digest: Hex<32>) -> PathBuf {
+    cache.join(format!("{digest}.snapshot"))
+}
+
 /// Gives the snapshot of this digest from the cache, or fetches it. A fetch that was cut short goes
 /// on where it stopped; what does not verify in the end is thrown away.
 pub(crate) async fn get(
     cache: &Path,
     connected: &mut Connected,
     digest: Hex<32>,
+    key: &MarkKey,
     progress: &Progress,
 ) -> Outcome<CachedSnapshot> {
     let publisher = VerifyKey(connected.peer.signing_key);
-    if let Some(snapshot) = cached(cache, digest, publisher).await {
+    if let Some(snapshot) = cached(cache, digest, publisher, key).await {
         return Ok(snapshot);
     }
     let part = cache.join(format!("{digest}.part"));
@@ -255,7 +103,7 @@ pub(crate) async fn get(
         Ok(file)
     })
     .await?;
-    if let Some(snapshot) = cached(cache, digest, publisher).await {
+    if let Some(snapshot) = cached(cache, digest, publisher, key).await {
         // Left by this process if the other had renamed its own before.
         let _ = std::fs::remove_file(&part);
         return Ok(snapshot);
@@ -267,8 +115,9 @@ pub(crate) async fn get(
         }
         return Err(failure);
     }
-    let fetched = part.clone();
-    let snapshot = match blocking(move || CachedSnapshot::open(&fetched, &publisher)).await {
+    let (fetched, index, own) = (part.clone(), index_path(cache, digest), key.clone());
+    let verify = move || CachedSnapshot::verify(&fetched, index, &publisher, &own);
+    let snapshot = match blocking(verify).await {
         Ok(snapshot) if snapshot.verified().digest() == digest => snapshot,
         other => {
             std::fs::remove_file(&part).map_err(|e| io("remove", &part, e))?;
@@ -283,9 +132,10 @@ pub(crate) async fn get(
             });
         }
     };
-    let path = cache.join(format!("{digest}.snapshot"));
+    let path = snapshot_path(cache, digest);
     std::fs::rename(&part, &path).map_err(|e| io("rename to", &path, e))?;
     sync_dir(cache)?;
+    snapshot.mark(&publisher);
     drop(lock);
     Ok(snapshot)
 }

@@ -276,7 +276,7 @@ impl World {
             while under_way.len() < window as usize
                 && let Some((ty, first, values)) = due.pop_front()
             {
-                let elements = values.iter().map(|v| element(ty, *v)).collect();
+                let elements: Vec<_> = values.iter().map(|v| element(ty, *v)).collect();
                 let blinded = matching.blinder(&name(ty)).unwrap().blind(first, elements);
                 let (next, frame, sent) = matching.send(blinded.unwrap()).unwrap();
                 matching = next;

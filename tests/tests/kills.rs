@@ -13,6 +13,8 @@ mod full;
 mod homes;
 #[path = "kills/publishing.rs"]
 mod publishing;
+#[path = "kills/resuming.rs"]
+mod resuming;
 #[path = "kills/sessions.rs"]
 mod sessions;
 #[path = "kills/signals.rs"]
@@ -287,7 +289,11 @@ impl Scene {
 
         let names = [format!("{session}.claims"), format!("{session}.tally")];
         assert_eq!(self.names("asker/records"), names);
-        assert_eq!(self.names("asker/cache/snapshots").len(), 1);
+        // The snapshot and its mark.
+        let cached = self.names("asker/cache/snapshots");
+        let ending = |ending: &str| cached.iter().filter(|name| name.ends_with(ending)).count();
+        assert_eq!(ending(".snapshot"), 1, "{cached:?}");
+        assert_eq!((ending(".index"), cached.len()), (1, 2), "{cached:?}");
         for folder in ["asker/keys", "holder/keys", "holder/collections/watchlist"] {
             let names = self.names(folder);
             assert!(!names.iter().any(|name| name.starts_with('.')), "{names:?}");

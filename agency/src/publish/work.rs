@@ -1,6 +1,6 @@
 //! The work of a publication: evaluate, spool, sort, seal, write.
 
-use std::path::Path;
+use std::{io::ErrorKind, path::Path};
 
 use tallystick_protocol::{
     group::Kernel,
@@ -63,8 +63,11 @@ impl Work<'_> {
                     let reading = Reading::new(self.kernel, keys, unfinished, spool, before);
                     self.attempt(reading, table, mapping, rejects, progress)
                 }
-                // What was spooled is gone, or was changed.
-                Err(AgencyError::SealBroken { .. } | AgencyError::Io { .. }) => Err(Halt::Changed),
+                // What was spooled was changed, or is gone.
+                Err(AgencyError::SealBroken { .. }) => Err(Halt::Changed),
+                Err(AgencyError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                    Err(Halt::Changed)
+                }
                 Err(error) => Err(error.into()),
             };
             match done {

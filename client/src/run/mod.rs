@@ -29,6 +29,7 @@ use tallystick_agency::{
     collections::profile_reference,
     exit::{Exit, Failure, Outcome},
     home::Home,
+    marks::MarkKey,
     peers::int,
     records::{self, RecordFile, closed_path},
     store::{Peer, RecordEntry, Role, Store},
@@ -235,7 +236,8 @@ impl Runner<'_> {
     ) -> Outcome<CachedSnapshot> {
         let bar = Progress::new("snapshot", 0, "bytes", self.options.quiet);
         let cache = self.home.snapshot_cache_dir();
-        let snapshot = snapshots::get(&cache, connected, digest, &bar).await?;
+        let key = MarkKey::of(self.home.keys())?;
+        let snapshot = snapshots::get(&cache, connected, digest, &key, &bar).await?;
         bar.finish();
         Ok(snapshot)
     }
@@ -420,7 +422,8 @@ impl Runner<'_> {
         let digest = matching.agreement().grant().snapshot.digest;
         let publisher = peer.signing_key.into();
         let cache = self.home.snapshot_cache_dir();
-        let snapshot = match snapshots::cached(&cache, digest, publisher).await {
+        let key = MarkKey::of(self.home.keys())?;
+        let snapshot = match snapshots::cached(&cache, digest, publisher, &key).await {
             Some(snapshot) => snapshot,
             None => {
                 let address = self.options.address.as_deref();

@@ -467,7 +467,7 @@ fn debug_shows_no_secret() {
     secrets.push(derived.derive(&Hex([1; 16]), "outcome").to_vec());
     secrets.push(NONCE.0.to_vec());
 
-    let blinded = blinder.blind(0, inputs.into()).unwrap();
+    let blinded = blinder.blind(0, inputs.to_vec()).unwrap();
     shown.extend([
         format!("{blinder:?}"),
         format!("{blinder:#?}"),

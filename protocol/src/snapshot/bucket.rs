@@ -2,7 +2,7 @@
 
 use crate::{
     error::Error,
-    frame::{Cursor, Frame, Kind},
+    frame::{Cursor, Frame, HEADER_BYTES, Kind},
     statements::SnapshotPreamble,
 };
 
@@ -28,9 +28,47 @@ impl<'a> Bucket<'a> {
     /// # Errors
     /// [`Error::Malformed`] for any form that a builder does not write.
     pub fn parse(frame: &'a Frame, preamble: &SnapshotPreamble) -> Result<Self, Error> {
+        let bucket = Self::cut(frame.expect(Kind::SnapshotBucket)?, preamble)?;
+        let mut tags = bucket.tags.chunks_exact(bucket.tag_len);
+        if !tags.clone().is_sorted_by(|a, b| a < b) {
+            return Err(malformed("tags do not ascend"));
+        }
+        let bits = preamble.bucket_bits.get();
+        if tags.any(|tag| bucket_of(tag, bits) != u64::from(bucket.index)) {
+            return Err(malformed("a tag stands in another bucket's place"));
+        }
+        Ok(bucket)
+    }
+
+    /// The same for the bytes of a whole frame that were parsed before and are known to be the same
+    /// since, by an authenticator of the caller's own: the order of the tags is not looked at again. Of
+    /// other bytes [`Self::find`] may give wrong answers, and nothing worse.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for bytes that are no bucket with this index.
+    pub fn parse_known(
+        frame: &'a [u8],
+        preamble: &SnapshotPreamble,
+        index: u64,
+    ) -> Result<Self, Error> {
+        let (head, body) = frame
+            .split_first_chunk::<HEADER_BYTES>()
+            .ok_or(malformed("shorter than its header"))?;
+        let [kind, length @ ..] = *head;
+        if kind != Kind::SnapshotBucket as u8 || u32::from_be_bytes(length) as usize != body.len() {
+            return Err(malformed("not one bucket"));
+        }
+        let bucket = Self::cut(body, preamble)?;
+        match u64::from(bucket.index) == index {
+            true => Ok(bucket),
+            false => Err(malformed("another bucket")),
+        }
+    }
+
+    /// Finds the parts of a body by their lengths.
+    fn cut(body: &'a [u8], preamble: &SnapshotPreamble) -> Result<Self, Error> {
         let what = Kind::SnapshotBucket.name();
-        let malformed = |why| Error::Malformed { what, why };
-        let mut cursor = Cursor::new(what, frame.expect(Kind::SnapshotBucket)?);
+        let mut cursor = Cursor::new(what, body);
         let (tag_len, sealed_len) = (preamble.tag_len(), preamble.sealed_len());
         let index = cursor.u32()?;
         let count = cursor.u32()? as usize;
@@ -45,16 +83,6 @@ impl<'a> Bucket<'a> {
         let tags = cursor.take(size(tag_len)?)?;
         let sealed = cursor.take(size(sealed_len)?)?;
         cursor.end()?;
-        if !tags.chunks_exact(tag_len).is_sorted_by(|a, b| a < b) {
-            return Err(malformed("tags do not ascend"));
-        }
-        let bits = preamble.bucket_bits.get();
-        if tags
-            .chunks_exact(tag_len)
-            .any(|tag| bucket_of(tag, bits) != u64::from(index))
-        {
-            return Err(malformed("a tag stands in another bucket's place"));
-        }
         Ok(Self {
             index,
             tags,
@@ -109,6 +137,11 @@ impl<'a> Bucket<'a> {
         self.sealed
             .get(position * self.sealed_len..(position + 1) * self.sealed_len)
     }
+}
+
+fn malformed(why: &'static str) -> Error {
+    let what = Kind::SnapshotBucket.name();
+    Error::Malformed { what, why }
 }
 
 /// Writes the body of a bucket.

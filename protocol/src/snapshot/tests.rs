@@ -301,6 +301,42 @@ proptest! {
 }
 
 #[test]
+fn a_bucket_that_is_known_is_read_alike_and_only_as_itself() {
+    let world = World::new();
+    let published = world.publish(&[("text", (0..40).collect())], 2, 32);
+    for (i, frame) in published.buckets.iter().enumerate() {
+        let strict = Bucket::parse(frame, &published.preamble).unwrap();
+        let read = |bytes: &[u8], index| {
+            let known = Bucket::parse_known(bytes, &published.preamble, index)?;
+            let same = known.tags().eq(strict.tags())
+                && (0..known.len()).all(|i| known.sealed_label(i) == strict.sealed_label(i));
+            Ok::<_, Error>(same && known.index() == strict.index())
+        };
+        assert_eq!(read(frame.bytes(), i as u64), Ok(true));
+        assert!(read(frame.bytes(), i as u64 + 1).is_err());
+        for cut in 0..frame.bytes().len() {
+            assert!(read(&frame.bytes()[..cut], i as u64).is_err(), "cut at {cut}");
+        }
+        let mut longer = frame.bytes().to_vec();
+        longer.push(0);
+        assert!(read(&longer, i as u64).is_err());
+        let header = published.header.bytes();
+        assert!(read(header, i as u64).is_err());
+    }
+}
+
+#[test]
+fn a_snapshot_that_was_verified_before_is_what_its_signed_header_says() {
+    let world = World::new();
+    let published = small(&world);
+    let publisher = world.sender.verify_key();
+    let verifier = SnapshotVerifier::new(&published.header, &publisher).unwrap();
+    let verified = verifier.verified_before();
+    assert_eq!(verified.digest(), published.root);
+    assert_eq!(verified.preamble(), &published.preamble);
+}
+
+#[test]
 fn a_builder_refuses_what_its_preamble_does_not_say() {
     let world = World::new();
     let preamble = world.preamble(&["text"], 2, 1, 0);

@@ -16,7 +16,7 @@ pub(super) fn session(id: u8, elements: u64) -> (World, Matching, Serving, [Fram
 }
 
 pub(super) fn blind(matching: &Matching, first: u64, values: &[u32]) -> Blinded {
-    let elements = values.iter().map(|v| element("text", *v)).collect();
+    let elements: Vec<_> = values.iter().map(|v| element("text", *v)).collect();
     matching
         .blinder(&name("text"))
         .unwrap()

@@ -15,7 +15,7 @@ fn before_closing(discloses: bool) -> (World, Matching, Serving) {
     let (mut matching, mut serving, _) = world.granted_with(request, terms);
     for (ty, values) in [("bytes", vec![1]), ("text", vec![2, 3])] {
         let blinder = matching.blinder(&name(ty)).unwrap();
-        let elements = values.iter().map(|v| element(ty, *v)).collect();
+        let elements: Vec<_> = values.iter().map(|v| element(ty, *v)).collect();
         let (next, frame, sent) = matching.send(blinder.blind(0, elements).unwrap()).unwrap();
         let (served, answer) = world.serve(serving, &frame);
         let (next, answered) = next.receive(&answer).unwrap();
