@@ -211,7 +211,11 @@ impl SnapshotMark {
         let (by, rest) = rest.split_first_chunk::<32>()?;
         let (salt, rest) = rest.split_first_chunk::<32>()?;
         let key = key.of_file(salt, digest).ok()?;
-        if !is_authentic(&key, None, text, *tag) || magic != MAGIC || of != digest || by != publisher {
+        if !is_authentic(&key, None, text, *tag)
+            || magic != MAGIC
+            || of != digest
+            || by != publisher
+        {
             return None;
         }
         let mut numbers = [0u64; NUMBERS];
@@ -251,7 +255,9 @@ impl SnapshotMark {
     /// Whether these are the bytes of a bucket as they were when the snapshot was verified.
     #[must_use]
     pub fn is_bucket(&self, bucket: u64, frame: &[u8]) -> bool {
-        let tag = usize::try_from(bucket).ok().and_then(|at| self.tags.get(at));
+        let tag = usize::try_from(bucket)
+            .ok()
+            .and_then(|at| self.tags.get(at));
         tag.is_some_and(|tag| is_authentic(&self.key, Some(bucket), frame, *tag))
     }
 }
@@ -323,7 +329,10 @@ mod tests {
         fs::copy(dir.path().join("file"), &copy).unwrap();
         assert!(!opens(&key, 1, 2, &File::open(&copy).unwrap()));
         let modified = file.metadata().unwrap().modified().unwrap();
-        let mut again = File::options().write(true).open(dir.path().join("file")).unwrap();
+        let mut again = File::options()
+            .write(true)
+            .open(dir.path().join("file"))
+            .unwrap();
         std::thread::sleep(std::time::Duration::from_millis(20));
         again.write_all(b"h").unwrap();
         again.set_modified(modified).unwrap();

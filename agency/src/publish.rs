@@ -13,11 +13,11 @@ mod reading;
 mod record;
 mod sort;
 mod spool;
+#[cfg(test)]
+mod tests;
 mod unfinished;
 mod work;
 mod writing;
-#[cfg(test)]
-mod tests;
 
 use std::{
     fs::{File, TryLockError},

@@ -71,6 +71,10 @@ kinds! {
     SnapshotHeader = 0x40, "snapshot header", MAX_STATEMENT_BYTES;
     /// One bucket of a snapshot.
     SnapshotBucket = 0x41, "snapshot bucket", MAX_BUCKET_BYTES;
+    /// The signed header of a delta between two snapshots.
+    SnapshotDelta = 0x42, "snapshot delta", MAX_STATEMENT_BYTES;
+    /// What changes in one bucket.
+    DeltaBucket = 0x43, "delta bucket", MAX_BUCKET_BYTES;
     /// An agency's signed manifest of keys.
     Manifest = 0x50, "agency manifest", MAX_STATEMENT_BYTES;
     /// The signed list of collections that one peer may ask.

@@ -249,7 +249,10 @@ impl Blocks {
         buffer.resize(length, 0);
         let read = self.file.read_exact_at(buffer, place.offset);
         read.map_err(AgencyError::io("read", &self.path))?;
-        let run = self.extent.runs.partition_point(|first| *first <= place.number);
+        let run = self
+            .extent
+            .runs
+            .partition_point(|first| *first <= place.number);
         let nonce = nonce(run as u32, place.number);
         let aad = Aad::from(head(partition, place.length));
         match self.key.open_in_place(nonce, aad, buffer) {
@@ -371,6 +374,9 @@ mod tests {
         assert_ne!(now, with_lost, "another nonce");
         // Of the same length and in the same place, but of the run before.
         std::fs::write(&path, &with_lost).unwrap();
-        assert!(matches!(all(&blocks, 0), Err(AgencyError::SealBroken { .. })));
+        assert!(matches!(
+            all(&blocks, 0),
+            Err(AgencyError::SealBroken { .. })
+        ));
     }
 }

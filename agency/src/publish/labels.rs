@@ -73,7 +73,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn label(text: &str) -> Vec<u8> {
-        LabelRecords::encode(&[vec![text.to_owned()]]).unwrap().to_vec()
+        LabelRecords::encode(&[vec![text.to_owned()]])
+            .unwrap()
+            .to_vec()
     }
 
     proptest! {

@@ -10,7 +10,9 @@ use tallystick_protocol::{
     oprf::{self, SecretKey},
     statements::Name,
 };
-use tallystick_tables::{Extractor, LabelColumns, LabelRecords, Mapping, RejectsPass, Source, Tally};
+use tallystick_tables::{
+    Extractor, LabelColumns, LabelRecords, Mapping, RejectsPass, Source, Tally,
+};
 use zeroize::Zeroizing;
 
 use super::{
@@ -79,7 +81,9 @@ impl Batch {
     }
 
     fn label(&self, index: usize) -> &[u8] {
-        let start = index.checked_sub(1).and_then(|before| self.ends.get(before));
+        let start = index
+            .checked_sub(1)
+            .and_then(|before| self.ends.get(before));
         let end = self.ends.get(index).copied().unwrap_or_default();
         let range = start.copied().unwrap_or_default()..end;
         self.labels.get(range).unwrap_or_default()
@@ -106,7 +110,15 @@ impl Batch {
         let size = self.elements.len() * layout.size(0) + self.labels.len();
         let mut records = Zeroizing::new(Vec::with_capacity(size));
         let labels = |i: usize| self.label(i);
-        evaluate(kernel, &self.key, layout, &self.elements, 0, &labels, &mut records)?;
+        evaluate(
+            kernel,
+            &self.key,
+            layout,
+            &self.elements,
+            0,
+            &labels,
+            &mut records,
+        )?;
         Ok(records)
     }
 }
@@ -362,10 +374,20 @@ impl<'a> Reading<'a> {
             let end = count.min(index + BATCH as u64);
             let (key, hmac) = (Arc::clone(key), hmac.clone());
             let piece = move || {
-                let elements: Vec<Element> = (index..end).map(|i| element(&hmac, &salt, i)).collect();
-                let mut records = Zeroizing::new(Vec::with_capacity(elements.len() * layout.size(0)));
+                let elements: Vec<Element> =
+                    (index..end).map(|i| element(&hmac, &salt, i)).collect();
+                let mut records =
+                    Zeroizing::new(Vec::with_capacity(elements.len() * layout.size(0)));
                 let none = |_| &[][..];
-                evaluate(kernel, &key, layout, &elements, PADDING, &none, &mut records)?;
+                evaluate(
+                    kernel,
+                    &key,
+                    layout,
+                    &elements,
+                    PADDING,
+                    &none,
+                    &mut records,
+                )?;
                 Ok((end, records))
             };
             flow.begin(piece, &mut take)?;

@@ -64,8 +64,20 @@ impl Layout {
     }
 
     /// Appends the record of an evaluated element.
-    pub(super) fn write(self, to: &mut Vec<u8>, output: &Output, flags: u8, label: &[u8]) -> Result<()> {
-        self.write_parts(to, output.tag(self.tag), output.label_key_material(), flags, label)
+    pub(super) fn write(
+        self,
+        to: &mut Vec<u8>,
+        output: &Output,
+        flags: u8,
+        label: &[u8],
+    ) -> Result<()> {
+        self.write_parts(
+            to,
+            output.tag(self.tag),
+            output.label_key_material(),
+            flags,
+            label,
+        )
     }
 
     /// Appends a record.
@@ -81,7 +93,8 @@ impl Layout {
         if self.labels {
             let length = u32::try_from(label.len()).ok();
             let length = length.filter(|_| self.size(label.len()) <= MAX_BLOCK);
-            let length = length.ok_or_else(|| AgencyError::Bug("a label is too long".to_owned()))?;
+            let length =
+                length.ok_or_else(|| AgencyError::Bug("a label is too long".to_owned()))?;
             to.extend_from_slice(material);
             to.push(flags);
             to.extend_from_slice(&length.to_be_bytes());
@@ -101,12 +114,21 @@ impl Layout {
         let cut = || AgencyError::Bug("a spooled record is cut short".to_owned());
         let (tag, rest) = bytes.split_at_checked(self.tag).ok_or_else(cut)?;
         let mut number = [0u8; size_of::<Tag>()];
-        number.iter_mut().zip(tag).for_each(|(to, from)| *to = *from);
+        number
+            .iter_mut()
+            .zip(tag)
+            .for_each(|(to, from)| *to = *from);
         let tag = Tag::from_be_bytes(number);
         if !self.labels {
             let whole = &bytes[..self.tag];
             let (material, flags, label) = (&[][..], 0, &[][..]);
-            let record = Record { tag, material, flags, label, whole };
+            let record = Record {
+                tag,
+                material,
+                flags,
+                label,
+                whole,
+            };
             return Ok(Some((record, rest)));
         }
         let (material, rest) = rest.split_at_checked(MATERIAL).ok_or_else(cut)?;
@@ -115,7 +137,13 @@ impl Layout {
         let length = u32::from_be_bytes(length) as usize;
         let (label, rest) = rest.split_at_checked(length).ok_or_else(cut)?;
         let whole = &bytes[..bytes.len() - rest.len()];
-        let record = Record { tag, material, flags, label, whole };
+        let record = Record {
+            tag,
+            material,
+            flags,
+            label,
+            whole,
+        };
         Ok(Some((record, rest)))
     }
 }

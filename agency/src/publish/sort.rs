@@ -127,12 +127,14 @@ impl Held {
         match layout.labels {
             true => {
                 let records = sealed.min(budget) / layout.size(0);
-                held.tags.reserve_exact(records.min(budget / held.places / 4));
+                held.tags
+                    .reserve_exact(records.min(budget / held.places / 4));
                 held.bytes.reserve_exact(sealed.min(budget));
             }
             false => {
                 let records = sealed / layout.tag;
-                held.plain.reserve_exact(records.min(budget / size_of::<Tag>()));
+                held.plain
+                    .reserve_exact(records.min(budget / size_of::<Tag>()));
             }
         }
         held
@@ -188,7 +190,13 @@ impl Held {
             tags.push((element.tag, at));
             let tag = element.tag.to_be_bytes();
             let tag = tag.get(..layout.tag).unwrap_or(&tag);
-            layout.write_parts(&mut merged, tag, element.material, element.flags, element.label)
+            layout.write_parts(
+                &mut merged,
+                tag,
+                element.material,
+                element.flags,
+                element.label,
+            )
         })?;
         self.tags = tags;
         self.bytes = merged;
@@ -218,7 +226,9 @@ impl Held {
         self.tags.sort_unstable();
         let bytes = self.bytes.as_slice();
         let record = |at: u32| -> Result<Record<'_>> {
-            let found = self.layout.next(bytes.get(at as usize..).unwrap_or_default())?;
+            let found = self
+                .layout
+                .next(bytes.get(at as usize..).unwrap_or_default())?;
             let missing = || AgencyError::Bug("a spooled record is not there".to_owned());
             Ok(found.ok_or_else(missing)?.0)
         };
@@ -257,7 +267,8 @@ impl Held {
             self.compact()?;
             for tag in &self.plain {
                 let tag = tag.to_be_bytes();
-                out.sorted.push(tag.get(..length).unwrap_or(&tag), &[], 0, &[])?;
+                out.sorted
+                    .push(tag.get(..length).unwrap_or(&tag), &[], 0, &[])?;
             }
             return Ok(());
         }

@@ -143,7 +143,9 @@ impl Spool {
     /// Gives the memory of the buffers back: nothing more is pushed.
     pub(super) fn rest(&mut self) -> Result<()> {
         self.flush()?;
-        self.buffers.iter_mut().for_each(|b| *b = Zeroizing::default());
+        self.buffers
+            .iter_mut()
+            .for_each(|b| *b = Zeroizing::default());
         Ok(())
     }
 

@@ -239,7 +239,11 @@ impl<'a> Unfinished<'a> {
 /// Largest number of runs that a checkpoint may name.
 const MOST_RUNS: u64 = 1 << 20;
 
-fn encode(of: &Unfinished<'_>, extent: &Extent, position: &Position) -> zeroize::Zeroizing<Vec<u8>> {
+fn encode(
+    of: &Unfinished<'_>,
+    extent: &Extent,
+    position: &Position,
+) -> zeroize::Zeroizing<Vec<u8>> {
     let runs = extent.runs.len();
     let mut text = zeroize::Zeroizing::new(Vec::with_capacity(256 + 8 * runs));
     text.push(VERSION);
@@ -284,11 +288,22 @@ fn decode(text: &[u8]) -> Option<Found> {
     for to in &mut numbers {
         *to = number(&mut rest)?;
     }
-    let [bytes, blocks, batches, elements, padded, distinct, spooled, runs] = numbers;
+    let [
+        bytes,
+        blocks,
+        batches,
+        elements,
+        padded,
+        distinct,
+        spooled,
+        runs,
+    ] = numbers;
     if bits > super::spool::MOST_BITS || runs > MOST_RUNS {
         return None;
     }
-    let runs = (0..runs).map(|_| number(&mut rest)).collect::<Option<_>>()?;
+    let runs = (0..runs)
+        .map(|_| number(&mut rest))
+        .collect::<Option<_>>()?;
     let digest = *take::<32>(&mut rest)?;
     let salt = *take::<32>(&mut rest)?;
     let padding = (padded != 0).then_some(Padding {

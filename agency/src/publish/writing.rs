@@ -113,7 +113,9 @@ impl Gathered {
         let at = index * MATERIAL;
         let material = self.materials.get(at..at + MATERIAL).ok_or_else(missing)?;
         let tag = self.tags.get(index).and_then(|tag| tag.get(..tag_len));
-        let start = index.checked_sub(1).and_then(|before| self.ends.get(before));
+        let start = index
+            .checked_sub(1)
+            .and_then(|before| self.ends.get(before));
         let end = self.ends.get(index).copied().ok_or_else(missing)?;
         let label = self.labels.get(start.copied().unwrap_or_default()..end);
         let mut random;

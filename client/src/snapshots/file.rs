@@ -116,7 +116,9 @@ impl CachedSnapshot {
     /// Marks the file as verified, once it has its name in the cache.
     pub(super) fn mark(&self, publisher: &VerifyKey) {
         let digest = self.verified.digest();
-        let saved = self.mark.save(&self.index, &digest.0, &publisher.0, &self.file);
+        let saved = self
+            .mark
+            .save(&self.index, &digest.0, &publisher.0, &self.file);
         if let Err(error) = saved {
             // It is verified again next time.
             tracing::warn!("a snapshot that was verified cannot be marked: {error}");

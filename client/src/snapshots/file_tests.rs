@@ -2,11 +2,7 @@
 
 use std::fs;
 
-use tallystick_agency::{
-    fs::create_owner_dir,
-    keys::Passphrase,
-    keystore::KeyStore,
-};
+use tallystick_agency::{fs::create_owner_dir, keys::Passphrase, keystore::KeyStore};
 use tallystick_protocol::{
     frame::Frame,
     group,
@@ -36,7 +32,10 @@ fn mixed(mut n: u64) -> u64 {
 }
 
 fn tag(n: u64, length: usize) -> Vec<u8> {
-    let bytes = [mixed(2 * n + 1).to_be_bytes(), mixed(2 * n + 2).to_be_bytes()];
+    let bytes = [
+        mixed(2 * n + 1).to_be_bytes(),
+        mixed(2 * n + 2).to_be_bytes(),
+    ];
     bytes.as_flattened()[..length].to_vec()
 }
 
@@ -134,15 +133,25 @@ fn every_tag_is_found_where_it_stands_and_no_other() {
         let opened = scene.marked();
         assert_eq!(opened.verified().digest(), scene.digest);
         // Dense, sparse, doubled, and what is not there.
-        let absent: Vec<Vec<u8>> = (0..500).map(|n| tag((1 << 40) + n, scene.tag_len)).collect();
+        let absent: Vec<Vec<u8>> = (0..500)
+            .map(|n| tag((1 << 40) + n, scene.tag_len))
+            .collect();
         for step in [1, 7, 333] {
-            let asked = scene.tags.iter().step_by(step).chain(&absent).chain(&scene.tags[..3]);
+            let asked = scene
+                .tags
+                .iter()
+                .step_by(step)
+                .chain(&absent)
+                .chain(&scene.tags[..3]);
             let mut asked: Vec<&[u8]> = asked.map(Vec::as_slice).collect();
             asked.sort_by_key(|tag| mixed(u64::from_be_bytes(tag[..8].try_into().unwrap())));
             let places = opened.find_all(&asked).unwrap();
             assert_eq!(places, verified.find_all(&asked).unwrap());
             for (tag, place) in asked.iter().zip(places) {
-                let there = scene.tags.binary_search_by(|t| t.as_slice().cmp(tag)).is_ok();
+                let there = scene
+                    .tags
+                    .binary_search_by(|t| t.as_slice().cmp(tag))
+                    .is_ok();
                 assert_eq!(place.is_some(), there);
                 if let Some(place) = place {
                     let (found, sealed) = opened.entry(place).unwrap();
@@ -163,7 +172,11 @@ fn a_byte_that_changed_since_is_found_when_its_bucket_is_read() {
     let asked: Vec<&[u8]> = scene.tags.iter().map(Vec::as_slice).collect();
     let length = fs::metadata(scene.path()).unwrap().len();
     let (first, _) = opened.span(0, 0).unwrap();
-    let file = File::options().write(true).read(true).open(scene.path()).unwrap();
+    let file = File::options()
+        .write(true)
+        .read(true)
+        .open(scene.path())
+        .unwrap();
     for at in (first..length).step_by(997) {
         let mut byte = [0];
         file.read_exact_at(&mut byte, at).unwrap();

@@ -467,7 +467,7 @@ fn debug_shows_no_secret() {
     secrets.push(derived.derive(&Hex([1; 16]), "outcome").to_vec());
     secrets.push(NONCE.0.to_vec());
 
-    let blinded = blinder.blind(0, inputs.to_vec()).unwrap();
+    let blinded = blinder.blind(0, Vec::from(inputs)).unwrap();
     shown.extend([
         format!("{blinder:?}"),
         format!("{blinder:#?}"),

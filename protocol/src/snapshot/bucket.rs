@@ -10,7 +10,7 @@ use super::bucket_of;
 
 /// The most tags of a bucket. Tags are uniform and a bucket holds 511 of them on average at most:
 /// 1,024 in one have a probability below 2^-80.
-const MAX_BUCKET_TAGS: usize = 1024;
+pub(super) const MAX_BUCKET_TAGS: usize = 1024;
 
 /// A parsed bucket: tags ascend strictly and all carry the bucket's prefix.
 #[derive(Debug)]

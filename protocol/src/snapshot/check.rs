@@ -3,24 +3,25 @@
 use crate::{
     error::Error,
     frame::{Frame, Kind},
-    log::TreeHasher,
+    log::leaf_hash,
     signing::VerifyKey,
     statements::{Hex, SnapshotHeader, SnapshotPreamble, open},
 };
 
-use super::Bucket;
+use super::{Bucket, SnapshotLeaves, leaves::root_over};
 
 /// Takes the frames of a snapshot in order.
 #[derive(Debug)]
 pub struct SnapshotVerifier {
     header: SnapshotHeader,
-    tree: TreeHasher,
-    next: u64,
+    /// Leaf hashes of the buckets so far.
+    hashes: Vec<[u8; 32]>,
     total: u64,
 }
 
-/// A snapshot whose every frame was checked against its signed root, now or before. Only
-/// [`SnapshotVerifier`] makes one.
+/// A snapshot whose every frame was checked against its signed root, now or before: by
+/// [`SnapshotVerifier`], or, for one that is kept or follows from it by deltas, by its
+/// [`SnapshotLeaves`].
 #[derive(Debug, Clone)]
 pub struct VerifiedSnapshot {
     preamble: SnapshotPreamble,
@@ -28,6 +29,10 @@ pub struct VerifiedSnapshot {
 }
 
 impl VerifiedSnapshot {
+    pub(super) fn new(preamble: SnapshotPreamble, digest: Hex<32>) -> Self {
+        Self { preamble, digest }
+    }
+
     /// What it is.
     #[must_use]
     pub fn preamble(&self) -> &SnapshotPreamble {
@@ -47,13 +52,9 @@ impl SnapshotVerifier {
     /// # Errors
     /// As [`open`].
     pub fn new(header: &Frame, publisher: &VerifyKey) -> Result<Self, Error> {
-        let header: SnapshotHeader = open(header, publisher)?;
-        let mut tree = TreeHasher::new();
-        tree.push(&header.preamble.leaf()?);
         Ok(Self {
-            header,
-            tree,
-            next: 0,
+            header: open(header, publisher)?,
+            hashes: Vec::new(),
             total: 0,
         })
     }
@@ -84,7 +85,7 @@ impl SnapshotVerifier {
     /// The bucket that is due.
     #[must_use]
     pub fn next_bucket(&self) -> u64 {
-        self.next
+        self.hashes.len() as u64
     }
 
     /// Takes the next bucket.
@@ -93,15 +94,15 @@ impl SnapshotVerifier {
     /// [`Error::Malformed`], [`Error::Mismatch`] for a bucket out of order.
     pub fn push(&mut self, frame: &Frame) -> Result<(), Error> {
         let bucket = Bucket::parse(frame, &self.header.preamble)?;
-        if u64::from(bucket.index()) != self.next || self.next >= self.header.preamble.buckets() {
+        let due = self.next_bucket();
+        if u64::from(bucket.index()) != due || due >= self.header.preamble.buckets() {
             return Err(Error::Mismatch {
                 what: Kind::SnapshotBucket.name(),
                 field: "index",
             });
         }
-        self.tree.push(frame.body());
         self.total += bucket.len() as u64;
-        self.next += 1;
+        self.hashes.push(leaf_hash(frame.body()));
         Ok(())
     }
 
@@ -110,22 +111,31 @@ impl SnapshotVerifier {
     /// # Errors
     /// [`Error::Mismatch`] if a bucket is missing or any byte differs from what was signed.
     pub fn finish(self) -> Result<VerifiedSnapshot, Error> {
+        self.finish_with_leaves().map(|leaves| leaves.snapshot)
+    }
+
+    /// As [`Self::finish`]; keeps the hashes of the buckets, 32 bytes each.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub fn finish_with_leaves(self) -> Result<SnapshotLeaves, Error> {
         let mismatch = |field| Error::Mismatch {
             what: "snapshot",
             field,
         };
-        if self.next != self.header.preamble.buckets() {
+        let SnapshotHeader { preamble, root } = self.header;
+        if self.hashes.len() as u64 != preamble.buckets() {
             return Err(mismatch("buckets"));
         }
-        if self.total != self.header.preamble.elements.get() {
+        if self.total != preamble.elements.get() {
             return Err(mismatch("elements"));
         }
-        if Hex(self.tree.root()) != self.header.root {
+        if root_over(&preamble, &self.hashes)? != root {
             return Err(mismatch("root"));
         }
-        Ok(VerifiedSnapshot {
-            preamble: self.header.preamble,
-            digest: self.header.root,
+        Ok(SnapshotLeaves {
+            snapshot: VerifiedSnapshot::new(preamble, root),
+            hashes: self.hashes,
         })
     }
 }

@@ -2,17 +2,25 @@
 //!
 //! A snapshot is a signed header and its buckets, in frames. Leaf 0 of its tree is the preamble,
 //! leaf *i* + 1 is the body of bucket *i*; the root is the snapshot's digest. So one tag can be
-//! opened with one bucket and its path, and a change touches its buckets only.
+//! opened with one bucket and its path, and a change touches its buckets only: a delta carries what
+//! comes, goes and is labelled anew in those.
 
 mod bucket;
 mod build;
 mod check;
+mod delta;
 mod label;
+mod leaves;
 
 pub use bucket::Bucket;
 pub use build::SnapshotBuilder;
 pub use check::{SnapshotVerifier, VerifiedSnapshot};
+pub use delta::{
+    BucketChanges, BuiltDelta, Changes, DeltaApplier, DeltaBucket, DeltaBuilder, DeltaPlan,
+    DeltaTerms, Entry,
+};
 pub use label::{LabelContext, LabelKey, MAX_LABEL_BYTES, SEAL_OVERHEAD, label_bytes};
+pub use leaves::SnapshotLeaves;
 
 /// Mean number of tags in a bucket: small enough to read for one look-up, large enough that paths
 /// and frames cost little.

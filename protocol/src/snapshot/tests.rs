@@ -315,7 +315,10 @@ fn a_bucket_that_is_known_is_read_alike_and_only_as_itself() {
         assert_eq!(read(frame.bytes(), i as u64), Ok(true));
         assert!(read(frame.bytes(), i as u64 + 1).is_err());
         for cut in 0..frame.bytes().len() {
-            assert!(read(&frame.bytes()[..cut], i as u64).is_err(), "cut at {cut}");
+            assert!(
+                read(&frame.bytes()[..cut], i as u64).is_err(),
+                "cut at {cut}"
+            );
         }
         let mut longer = frame.bytes().to_vec();
         longer.push(0);

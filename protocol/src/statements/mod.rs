@@ -5,6 +5,7 @@
 //! version of the payload type.
 
 mod closing;
+mod delta;
 mod directory;
 mod dsse;
 mod fields;
@@ -14,6 +15,8 @@ mod request;
 mod snapshot;
 
 pub use closing::{Charge, Outcome, ReceiverClosing, SenderClosing, Status};
+pub use delta::SnapshotDelta;
+pub(crate) use delta::is_small;
 pub use directory::{Catalogue, CatalogueEntry, Manifest, TlsIdentity};
 pub use dsse::{Statement, digest_of, open, open_as_named, sign};
 pub use fields::{Block, Hex, Int, Line, Name};

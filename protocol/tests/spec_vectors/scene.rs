@@ -465,7 +465,7 @@ impl Scene {
             .collect();
         let mut elements = elements.into_iter();
         for (first, count, answered) in [(0, CHUNK, true), (CHUNK as u64, 4, false)] {
-            let chunk = elements.by_ref().take(count).collect();
+            let chunk: Vec<_> = elements.by_ref().take(count).collect();
             let blinded = matching
                 .blinder(&name("document"))
                 .unwrap()

@@ -26,9 +26,7 @@ fn table(rows: std::ops::Range<usize>) -> String {
 }
 
 fn line(more: &str) -> String {
-    format!(
-        "tallyd collection publish watchlist --home holder --input long.csv {THEIR_KEY} {more}"
-    )
+    format!("tallyd collection publish watchlist --home holder --input long.csv {THEIR_KEY} {more}")
 }
 
 fn scene() -> Scene {
@@ -44,7 +42,9 @@ fn tags(scene: &Scene, length: usize) -> BTreeSet<Vec<u8>> {
         store.collection("watchlist").await.unwrap().unwrap()
     });
     let digest = Hex(known.snapshot_digest.unwrap());
-    let path = scene.place.path(&format!("holder/collections/watchlist/{digest}.snapshot"));
+    let path = scene
+        .place
+        .path(&format!("holder/collections/watchlist/{digest}.snapshot"));
     let frames = frames(&path);
     let (header, buckets) = frames.split_first().unwrap();
     let preamble = preamble(header);
@@ -62,7 +62,9 @@ fn preamble(header: &tallystick_protocol::frame::Frame) -> SnapshotPreamble {
     let key = serde_json::from_value::<String>(unsigned["payload"].clone()).unwrap();
     let payload = base64(&key);
     let payload: serde_json::Value = serde_json::from_slice(&payload).unwrap();
-    let key = payload["preamble"]["sender"]["signing_key"].as_str().unwrap();
+    let key = payload["preamble"]["sender"]["signing_key"]
+        .as_str()
+        .unwrap();
     let key: Hex<32> = key.parse().unwrap();
     let publisher = tallystick_protocol::signing::VerifyKey(key.0);
     let verifier = SnapshotVerifier::new(header, &publisher).unwrap();
@@ -71,7 +73,9 @@ fn preamble(header: &tallystick_protocol::frame::Frame) -> SnapshotPreamble {
 
 fn base64(text: &str) -> Vec<u8> {
     use base64::Engine;
-    base64::engine::general_purpose::STANDARD.decode(text).unwrap()
+    base64::engine::general_purpose::STANDARD
+        .decode(text)
+        .unwrap()
 }
 
 fn killed(scene: &Scene, line: &str, event: &Event, fault: Fault) -> bool {
@@ -79,7 +83,12 @@ fn killed(scene: &Scene, line: &str, event: &Event, fault: Fault) -> bool {
     let mut command = scene.place.command(line);
     faults.arm(&mut command, event, fault);
     let ended = Running::of(command, line).end();
-    assert_eq!(ended.code, if faults.fired() { -1 } else { 0 }, "{}", ended.err);
+    assert_eq!(
+        ended.code,
+        if faults.fired() { -1 } else { 0 },
+        "{}",
+        ended.err
+    );
     faults.fired()
 }
 
@@ -140,7 +149,10 @@ fn a_long_publication_that_is_killed_goes_on_and_ends_with_the_same_elements() {
             assert_eq!(got.len(), want.len());
             assert_eq!(got.intersection(&want).count(), ROWS);
             let folder = scene.names("holder/collections/watchlist");
-            assert!(folder.iter().all(|name| name.ends_with(".snapshot")), "{folder:?}");
+            assert!(
+                folder.iter().all(|name| name.ends_with(".snapshot")),
+                "{folder:?}"
+            );
             scene.place.does("tallyd check --home holder");
             fired
         });
@@ -169,21 +181,35 @@ fn a_table_or_mapping_that_changed_meanwhile_is_published_anew() {
     let text = table(0..ROWS).replace("L77,UTO", "L770000,UTO");
     changed.place.write("long.csv", &text);
     let report = changed.place.json(&line);
-    assert_eq!((&report["restarted"], &report["resumed"]), (&true.into(), &0.into()));
+    assert_eq!(
+        (&report["restarted"], &report["resumed"]),
+        (&true.into(), &0.into())
+    );
     assert_eq!(report["distinct"], ROWS);
 
     let cut = kill().unwrap();
     cut.place.write("long.csv", &table(0..100));
     let report = cut.place.json(&line);
-    assert_eq!((&report["restarted"], &report["distinct"]), (&true.into(), &100.into()));
+    assert_eq!(
+        (&report["restarted"], &report["distinct"]),
+        (&true.into(), &100.into())
+    );
 
     let grown = kill().unwrap();
     grown.place.write("long.csv", &table(0..ROWS + 500));
     let report = grown.place.json(&line);
-    assert_eq!((&report["restarted"], &report["resumed"]), (&false.into(), &8192.into()));
+    assert_eq!(
+        (&report["restarted"], &report["resumed"]),
+        (&false.into(), &8192.into())
+    );
     assert_eq!(report["distinct"], ROWS + 500);
 
     let mapped = kill().unwrap();
-    let report = mapped.place.json(&line.replace("number,state", "number,=UTO"));
-    assert_eq!((&report["restarted"], &report["resumed"]), (&true.into(), &0.into()));
+    let report = mapped
+        .place
+        .json(&line.replace("number,state", "number,=UTO"));
+    assert_eq!(
+        (&report["restarted"], &report["resumed"]),
+        (&true.into(), &0.into())
+    );
 }

@@ -1,0 +1,20 @@
+//! Deltas: from one snapshot of an epoch to the next by the buckets that change (spec section 6.7).
+//!
+//! A delta is two signed headers, its own and that of the snapshot it leads to, and then what changes
+//! in each touched bucket. The size of a snapshot stays: for each tag that comes one goes, and padding
+//! makes up the difference. Which of the tags that come and go are padding cannot be seen, and their
+//! number is a public step. Between two snapshots there is exactly one delta.
+
+mod apply;
+mod bucket;
+mod build;
+mod plan;
+
+pub use apply::DeltaApplier;
+pub use bucket::{BucketChanges, DeltaBucket, Entry};
+pub use build::{BuiltDelta, DeltaBuilder, DeltaTerms};
+pub use plan::{Changes, DeltaPlan};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,77 @@
+//! How much of a delta is fake.
+
+use crate::{identifiers::padded_size, statements::is_small};
+
+/// What truly changed in a collection since its last snapshot, in elements. Secret: only the numbers
+/// of a [`DeltaPlan`] may leave.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Changes {
+    /// Elements that were not in it.
+    pub added: u64,
+    /// Elements that are no longer in it.
+    pub removed: u64,
+    /// Elements that stay with another label; 0 without labels.
+    pub relabelled: u64,
+}
+
+impl std::fmt::Debug for Changes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Changes(..)")
+    }
+}
+
+/// The numbers of a delta: what it shows, and how many fakes fill it up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct DeltaPlan {
+    /// Tags that come, and as many that go: public.
+    pub exchanged: u64,
+    /// Labels that change on tags that stay: public.
+    pub relabelled: u64,
+    /// Fresh padding elements among those that come.
+    pub padding_added: u64,
+    /// Padding elements of the earlier snapshot among those that go: drawn uniformly from all of
+    /// them.
+    pub padding_removed: u64,
+    /// Labels, otherwise unchanged, that are sealed anew: drawn uniformly from all tags that stay and
+    /// are not relabelled, padding or not.
+    pub resealed: u64,
+}
+
+impl std::fmt::Debug for DeltaPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeltaPlan")
+            .field("exchanged", &self.exchanged)
+            .field("relabelled", &self.relabelled)
+            .finish_non_exhaustive()
+    }
+}
+
+impl DeltaPlan {
+    /// Fills up what changed to public steps. `padding` of the `elements` tags of the earlier snapshot
+    /// are padding; `labelled` says whether its elements have labels.
+    ///
+    /// `exchanged` is the padded size of the larger of what came and what went, so it tells neither
+    /// which of the two it was, nor the other one. `None` if a whole snapshot is due: the padding does
+    /// not suffice, or the delta would change more than a quarter of the tags.
+    #[must_use]
+    pub fn new(changes: &Changes, padding: u64, elements: u64, labelled: bool) -> Option<Self> {
+        let exchanged = padded_size(changes.added.max(changes.removed));
+        let relabelled = match (labelled, changes.relabelled) {
+            (true, n) => padded_size(n),
+            (false, 0) => 0,
+            (false, _) => return None,
+        };
+        let padding_removed = exchanged - changes.removed;
+        let fits = padding <= elements
+            && changes.removed + changes.relabelled <= elements - padding
+            && padding_removed <= padding
+            && is_small(exchanged, relabelled, elements);
+        fits.then_some(Self {
+            exchanged,
+            relabelled,
+            padding_added: exchanged - changes.added,
+            padding_removed,
+            resealed: relabelled - changes.relabelled.min(relabelled),
+        })
+    }
+}
