@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "spec_vectors/deltas.rs"]
+mod deltas;
 #[path = "spec_vectors/scene.rs"]
 mod scene;
 #[path = "spec_vectors/stranger.rs"]
@@ -19,7 +21,7 @@ use tallystick_protocol::{
     frame::{FrameReader, ReadError},
     group::{self, Kernel},
     identifiers::Profile,
-    snapshot::{Bucket, LabelContext, LabelKey, SnapshotVerifier},
+    snapshot::{Bucket, DeltaApplier, LabelContext, LabelKey, SnapshotVerifier},
     statements::{Name, ProfileReference},
     verify::{RecordVerifier, Report, Trust, Verdict},
 };
@@ -200,7 +202,7 @@ fn the_snapshot_opens_where_it_should_and_its_twins_are_refused() {
     let publisher: [u8; 32] = trusted()[0].1.clone().try_into().unwrap();
     let snapshot = std::fs::read(vector("sample.snapshot")).unwrap();
     assert!(snapshot_holds(&snapshot, publisher));
-    let entries = stranger::snapshot(&snapshot, &publisher).unwrap();
+    let entries = stranger::snapshot(&snapshot, &publisher).unwrap().entries;
 
     // The receiver's outputs, as the values state them, against the snapshot's tags.
     let context = LabelContext::new(&"watchlist".parse().unwrap(), 1);
@@ -230,6 +232,75 @@ fn the_snapshot_opens_where_it_should_and_its_twins_are_refused() {
             "{}",
             twin.name
         );
+    }
+}
+
+/// The crate's verdict over a delta from a snapshot.
+fn delta_holds(base: &[u8], bytes: &[u8], publisher: [u8; 32]) -> bool {
+    let publisher = publisher.into();
+    let frames = |bytes: &[u8]| {
+        let mut reader = FrameReader::new(bytes);
+        let frames = std::iter::from_fn(|| reader.next_frame().transpose());
+        frames.collect::<Result<Vec<_>, _>>()
+    };
+    let base = frames(base).unwrap();
+    let mut verifier = SnapshotVerifier::new(&base[0], &publisher).unwrap();
+    base[1..].iter().for_each(|b| verifier.push(b).unwrap());
+    let leaves = verifier.finish_with_leaves().unwrap();
+    let Ok(delta) = frames(bytes) else {
+        return false;
+    };
+    let [delta, header, changes @ ..] = &delta[..] else {
+        return false;
+    };
+    let Ok(mut applier) = DeltaApplier::new(leaves, delta, header, &publisher, None) else {
+        return false;
+    };
+    for change in changes {
+        let pushed = applier.touches(change).and_then(|index| {
+            let old = &base[1 + index as usize];
+            applier.push(change, old)
+        });
+        if pushed.is_err() {
+            return false;
+        }
+    }
+    applier.finish().is_ok()
+}
+
+#[test]
+fn the_delta_is_followed_and_its_twins_are_refused() {
+    let (base, delta, after) = deltas::play(&Scene::play().snapshot);
+    same("delta-base.snapshot", &base);
+    same("sample.delta", &delta);
+    let publisher: [u8; 32] = trusted()[0].1.clone().try_into().unwrap();
+    let base = std::fs::read(vector("delta-base.snapshot")).unwrap();
+    let delta = std::fs::read(vector("sample.delta")).unwrap();
+    assert!(delta_holds(&base, &delta, publisher));
+    let before = stranger::snapshot(&base, &publisher).unwrap();
+    assert_eq!(stranger::delta(&before, &delta, &publisher), Some(after));
+    // It leads from its own base only.
+    let sample = std::fs::read(vector("sample.snapshot")).unwrap();
+    let other = stranger::snapshot(&sample, &publisher).unwrap();
+    assert_eq!(stranger::delta(&other, &delta, &publisher), None);
+    assert!(!delta_holds(&sample, &delta, publisher));
+
+    let twins = twins::of_delta(&delta);
+    same("delta-twins.json", &pretty(&twins::to_json(&twins)));
+    for twin in &twins {
+        let bytes = twin.apply(&delta);
+        assert_ne!(bytes, delta, "{}", twin.name);
+        assert!(!delta_holds(&base, &bytes, publisher), "{}", twin.name);
+        let theirs = stranger::delta(&before, &bytes, &publisher);
+        assert!(theirs.is_none(), "{}", twin.name);
+    }
+    // Each byte of it, one bit each.
+    for (at, bit) in (0..delta.len()).zip((0..8).cycle()) {
+        let mut bytes = delta.clone();
+        bytes[at] ^= 1 << bit;
+        let theirs = stranger::delta(&before, &bytes, &publisher);
+        assert!(theirs.is_none(), "byte {at}");
+        assert!(!delta_holds(&base, &bytes, publisher), "byte {at}");
     }
 }
 

@@ -36,9 +36,9 @@ pub fn frames(mut bytes: &[u8]) -> Option<Vec<Framed<'_>>> {
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         let most = match kind {
             0x01 => 64,
-            0x10..=0x12 | 0x30 | 0x31 | 0x40 | 0x50 | 0x51 => 65_536,
+            0x10..=0x12 | 0x30 | 0x31 | 0x40 | 0x42 | 0x50 | 0x51 => 65_536,
             0x20 | 0x21 => 65_535 * 32 + 256,
-            0x41 => 4_194_304,
+            0x41 | 0x43 => 4_194_304,
             _ => return None,
         };
         let (whole, rest) = bytes
@@ -254,6 +254,20 @@ const PREAMBLE: T = T::Object(&[
     M("label_bytes", T::Int),
     M("label_columns", T::List(&T::Line)),
     M("salt", T::Hex(32)),
+    M("published_ms", T::Int),
+]);
+const DELTA: T = T::Object(&[
+    M("sender", REFERENCE),
+    M("collection", T::Name),
+    M("epoch", T::Int),
+    M("mode", MODE),
+    M("from", T::Hex(32)),
+    M("to", T::Hex(32)),
+    M("sequence", T::Int),
+    M("elements", T::Int),
+    M("added", T::Int),
+    M("removed", T::Int),
+    M("relabelled", T::Int),
     M("published_ms", T::Int),
 ]);
 
@@ -784,31 +798,62 @@ pub fn record(bytes: &[u8], trusted: &[(&str, Vec<u8>)]) -> Result<(), Check> {
     demand("framing", rest.next().is_none())
 }
 
-/// Section 6: verifies a snapshot; gives each tag with its sealed label.
-pub fn snapshot(bytes: &[u8], publisher: &[u8]) -> Option<BTreeMap<Vec<u8>, Vec<u8>>> {
-    let frames = frames(bytes)?;
-    let (header, buckets) = frames
-        .split_first()
-        .filter(|(header, _)| header.kind == 0x40)?;
-    let header = statement(
-        header,
-        "snapshot",
-        &SNAPSHOT,
-        &["preamble", "sender", "signing_key"],
-    )?;
-    let preamble = &header["preamble"];
-    if hex(&preamble["sender"]["signing_key"]) != publisher {
-        return None;
+/// What a snapshot is, taken apart.
+pub struct Snapshot {
+    preamble: Value,
+    root: Hash,
+    /// Each tag with its sealed label.
+    pub entries: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// The sizes in a preamble.
+struct Sizes {
+    tag: usize,
+    sealed: usize,
+    bits: u32,
+}
+
+impl Sizes {
+    fn of(preamble: &Value) -> Option<Self> {
+        let number = |member: &str| preamble[member].as_u64();
+        Some(Self {
+            tag: number("tag_bytes")? as usize,
+            sealed: match number("label_bytes")? as usize {
+                0 => 0,
+                n => n + 40,
+            },
+            bits: number("bucket_bits")? as u32,
+        })
     }
-    let number = |member: &str| preamble[member].as_u64().map(|n| n as usize);
-    let (tag_len, bits) = (number("tag_bytes")?, number("bucket_bits")?);
-    let sealed_len = match number("label_bytes")? {
-        0 => 0,
-        n => n + 40,
-    };
+
+    fn bucket(&self, tag: &[u8]) -> u64 {
+        let prefix = u64::from_be_bytes(std::array::from_fn(|i| *tag.get(i).unwrap_or(&0)));
+        prefix.checked_shr(64 - self.bits).unwrap_or(0)
+    }
+}
+
+/// Section 3.11: preamble and root.
+fn header(frame: &Framed<'_>, publisher: &[u8]) -> Option<(Value, Hash)> {
+    let author = ["preamble", "sender", "signing_key"];
+    let said = (frame.kind == 0x40).then(|| statement(frame, "snapshot", &SNAPSHOT, &author))??;
+    let preamble = &said["preamble"];
+    let theirs = hex(&preamble["sender"]["signing_key"]) == publisher;
+    theirs.then_some((preamble.clone(), hex(&said["root"]).try_into().ok()?))
+}
+
+fn preamble_leaf(preamble: &Value) -> Option<Hash> {
     let mut leaf = String::new();
     write(preamble, &PREAMBLE, &mut leaf)?;
-    let mut leaves = vec![sha256(&[&[0], leaf.as_bytes()])];
+    Some(sha256(&[&[0], leaf.as_bytes()]))
+}
+
+/// Section 6: verifies a snapshot.
+pub fn snapshot(bytes: &[u8], publisher: &[u8]) -> Option<Snapshot> {
+    let frames = frames(bytes)?;
+    let (first, buckets) = frames.split_first()?;
+    let (preamble, said) = header(first, publisher)?;
+    let sizes = Sizes::of(&preamble)?;
+    let mut leaves = vec![preamble_leaf(&preamble)?];
     let mut entries = BTreeMap::new();
     let mut last = Vec::new();
     for (index, frame) in buckets.iter().enumerate() {
@@ -816,24 +861,148 @@ pub fn snapshot(bytes: &[u8], publisher: &[u8]) -> Option<BTreeMap<Vec<u8>, Vec<
         let count = u32::from_be_bytes(head[4..].try_into().ok()?) as usize;
         let right = frame.kind == 0x41
             && head[..4] == (index as u32).to_be_bytes()
-            && body.len() == count * (tag_len + sealed_len);
-        let (tags, sealed) = right.then(|| body.split_at(count * tag_len))?;
-        for (i, tag) in tags.chunks(tag_len).enumerate() {
-            let prefix = u64::from_be_bytes(std::array::from_fn(|i| *tag.get(i).unwrap_or(&0)));
-            let bucket = prefix.checked_shr(64 - bits as u32).unwrap_or(0);
-            if bucket != index as u64 || *tag <= last[..] {
+            && body.len() == count * (sizes.tag + sizes.sealed);
+        let (tags, sealed) = right.then(|| body.split_at(count * sizes.tag))?;
+        for (i, tag) in tags.chunks(sizes.tag).enumerate() {
+            if sizes.bucket(tag) != index as u64 || *tag <= last[..] {
                 return None;
             }
             last = tag.to_vec();
-            entries.insert(
-                last.clone(),
-                sealed[i * sealed_len..(i + 1) * sealed_len].to_vec(),
-            );
+            let label = sealed[i * sizes.sealed..(i + 1) * sizes.sealed].to_vec();
+            entries.insert(last.clone(), label);
         }
         leaves.push(sha256(&[&[0], frame.body]));
     }
-    let whole = buckets.len() == 1 << bits
-        && entries.len() == number("elements")?
-        && hex(&header["root"]) == root(&leaves);
-    whole.then_some(entries)
+    let whole = buckets.len() == 1 << sizes.bits
+        && preamble["elements"] == entries.len()
+        && said == root(&leaves);
+    whole.then_some(Snapshot {
+        preamble,
+        root: said,
+        entries,
+    })
+}
+
+/// Section 1.7.
+fn padded(n: u64) -> u64 {
+    let steps = (4u32..60).flat_map(|k| [4, 5, 6, 7].map(|quarters| (1u64 << k) / 4 * quarters));
+    steps.into_iter().find(|step| *step >= n).unwrap_or(0)
+}
+
+/// Section 6.7: follows a delta from a snapshot; gives the tags with their labels after it. All
+/// buckets are made anew of their tags, so that nothing hangs on which of them were touched.
+pub fn delta(
+    base: &Snapshot,
+    bytes: &[u8],
+    publisher: &[u8],
+) -> Option<BTreeMap<Vec<u8>, Vec<u8>>> {
+    let frames = frames(bytes)?;
+    let [first, second, changes @ ..] = &frames[..] else {
+        return None;
+    };
+    let author = ["sender", "signing_key"];
+    let said =
+        (first.kind == 0x42).then(|| statement(first, "snapshot-delta", &DELTA, &author))??;
+    let (preamble, to) = header(second, publisher)?;
+    let was = &base.preamble;
+    let same = ["sender", "collection", "epoch", "mode", "elements"];
+    let [added, removed, relabelled, elements, sequence] =
+        ["added", "removed", "relabelled", "elements", "sequence"].map(|m| said[m].as_u64());
+    let (added, removed, relabelled) = (added?, removed?, relabelled?);
+    let sizes = Sizes::of(was)?;
+    let agreed = same.iter().all(|member| said[*member] == was[*member])
+        && hex(&said["from"]) == base.root
+        && hex(&said["to"]) == to
+        && to != base.root
+        && sequence? > 0
+        && added == removed
+        && padded(added) == added
+        && (relabelled == 0 || padded(relabelled) == relabelled)
+        && (relabelled == 0) == (sizes.sealed == 0)
+        && 4 * (added + relabelled) <= elements?
+        && said["published_ms"] == preamble["published_ms"]
+        && preamble["published_ms"].as_u64() > was["published_ms"].as_u64()
+        && preamble["salt"] != was["salt"];
+    let mut unchanged = preamble.clone();
+    for member in ["salt", "published_ms"] {
+        unchanged[member] = was[member].clone();
+    }
+    if !agreed || unchanged != *was {
+        return None;
+    }
+
+    let mut entries = base.entries.clone();
+    let (mut counts, mut last) = ([0u64; 3], None);
+    for frame in changes {
+        let (index, rest) = frame.body.split_first_chunk::<4>()?;
+        let (numbers, mut rest) = rest.split_first_chunk::<6>()?;
+        let index = u32::from_be_bytes(*index);
+        if frame.kind != 0x43 || last.is_some_and(|last| last >= index) {
+            return None;
+        }
+        last = Some(index);
+        let numbers =
+            [0, 2, 4].map(|i| usize::from(u16::from_be_bytes([numbers[i], numbers[i + 1]])));
+        let [gone, come, changed] = numbers;
+        let mut take = |count: usize, size: usize| -> Option<Vec<Vec<u8>>> {
+            let (head, tail) = rest.split_at_checked(count * size)?;
+            rest = tail;
+            let nothing = || vec![Vec::new(); count];
+            Some(match size {
+                0 => nothing(),
+                _ => head.chunks(size).map(<[u8]>::to_vec).collect(),
+            })
+        };
+        let tags = [
+            take(gone, sizes.tag)?,
+            take(come, sizes.tag)?,
+            take(changed, sizes.tag)?,
+        ];
+        let labels = [take(come, sizes.sealed)?, take(changed, sizes.sealed)?];
+        let right = rest.is_empty()
+            && (1..=1024 * 2).contains(&(gone + come + changed))
+            && gone <= 1024
+            && come + changed <= 1024
+            && (changed == 0 || sizes.sealed > 0)
+            && tags
+                .iter()
+                .all(|list| list.windows(2).all(|pair| pair[0] < pair[1]))
+            && tags
+                .iter()
+                .flatten()
+                .all(|tag| sizes.bucket(tag) == u64::from(index));
+        if !right {
+            return None;
+        }
+        let [gone, come, changed] = tags;
+        let [of_come, of_changed] = labels;
+        // Against the earlier bucket, each of them.
+        if come.iter().any(|tag| base.entries.contains_key(tag)) {
+            return None;
+        }
+        for tag in &gone {
+            entries.remove(tag)?;
+        }
+        for (tag, label) in changed.iter().zip(of_changed) {
+            let old = entries.get_mut(tag)?;
+            if std::mem::replace(old, label) == *old {
+                return None;
+            }
+        }
+        for (sum, list) in counts.iter_mut().zip([&gone, &come, &changed]) {
+            *sum += list.len() as u64;
+        }
+        entries.extend(come.into_iter().zip(of_come));
+    }
+    let mut leaves = vec![preamble_leaf(&preamble)?];
+    for index in 0..1u64 << sizes.bits {
+        let of_bucket = || entries.iter().filter(|(tag, _)| sizes.bucket(tag) == index);
+        let count = of_bucket().count() as u32;
+        let tags: Vec<u8> = of_bucket().flat_map(|(tag, _)| tag.clone()).collect();
+        let labels: Vec<u8> = of_bucket().flat_map(|(_, label)| label.clone()).collect();
+        let head = [(index as u32).to_be_bytes(), count.to_be_bytes()].concat();
+        leaves.push(sha256(&[&[0], &head, &tags, &labels]));
+    }
+    let holds = counts == [removed, added, relabelled] && root(&leaves) == to;
+    holds.then_some(entries)
 }

@@ -643,3 +643,283 @@ pub fn of_snapshot(scene: &Scene) -> Vec<Twin> {
         header.flipped("the signature of the header", -10, "snapshot"),
     ]
 }
+
+pub fn of_delta(delta: &[u8]) -> Vec<Twin> {
+    let parts = parts(delta);
+    let [first, second, buckets @ ..] = &parts[..] else {
+        panic!("another order");
+    };
+    let statement = Statement::of(first, SENDER_SEED);
+    let later = Statement::of(second, SENDER_SEED);
+    let (one, two) = (&buckets[0], &buckets[1]);
+    let end = delta.len();
+    let at = |offset: usize, remove: usize, insert: Vec<u8>, name: &str| Twin {
+        name: name.to_owned(),
+        offset,
+        remove,
+        insert,
+        fails: "delta",
+    };
+    let hash = |member: &str| format!("\"{member}\":\"{}\"", "ab".repeat(32));
+    let says = |name: &str, from: &str, to: &str| statement.says(name, from, to, "delta");
+    let leads = |name: &str, from: &str, to: &str| later.says(name, from, to, "delta");
+    // Both headers, well signed, where a change must stand in both.
+    let both = |name: &str, from: &str, to: &str| {
+        let (a, b) = (says(name, from, to), leads(name, from, to));
+        let between = &delta[a.offset + a.remove..b.offset];
+        Twin {
+            remove: b.offset + b.remove - a.offset,
+            insert: [&a.insert, between, &b.insert].concat(),
+            ..a
+        }
+    };
+    let mut twins = vec![
+        // The delta's header.
+        says(
+            "from another snapshot",
+            &member(&statement.payload, "from"),
+            &hash("from"),
+        ),
+        says(
+            "to another snapshot",
+            &member(&statement.payload, "to"),
+            &hash("to"),
+        ),
+        says("sequence of zero", "\"sequence\":1", "\"sequence\":0"),
+        says("another epoch", "\"epoch\":1", "\"epoch\":2"),
+        says(
+            "another collection",
+            "\"collection\":\"watchlist\"",
+            "\"collection\":\"blacklist\"",
+        ),
+        says(
+            "another mode",
+            "\"mode\":\"elements\"",
+            "\"mode\":\"count\"",
+        ),
+        says(
+            "another number of tags",
+            "\"elements\":128",
+            "\"elements\":160",
+        ),
+        says("fewer tags come than go", "\"added\":16", "\"added\":20"),
+        says(
+            "more changes than there are",
+            "\"added\":16,\"removed\":16,\"relabelled\":16",
+            "\"added\":20,\"removed\":20,\"relabelled\":16",
+        ),
+        says(
+            "a number that is no step",
+            "\"relabelled\":16",
+            "\"relabelled\":15",
+        ),
+        says(
+            "more labels than may change",
+            "\"relabelled\":16",
+            "\"relabelled\":20",
+        ),
+        says("no new labels", "\"relabelled\":16", "\"relabelled\":0"),
+        says(
+            "another time than the header's",
+            &member(&statement.payload, "published_ms"),
+            "\"published_ms\":1799920000000",
+        ),
+        first.flipped("the signature of the delta", -10, "delta"),
+        // The later snapshot's.
+        leads(
+            "another root",
+            &member(&later.payload, "root"),
+            &hash("root"),
+        ),
+        leads(
+            "another salt",
+            &member(&later.payload, "salt"),
+            &hash("salt"),
+        ),
+        leads(
+            "the salt of the earlier snapshot",
+            &member(&later.payload, "salt"),
+            &format!("\"salt\":\"{}\"", "89".repeat(32)),
+        ),
+        leads(
+            "another number of buckets",
+            "\"bucket_bits\":3",
+            "\"bucket_bits\":2",
+        ),
+        leads(
+            "another length of tags",
+            "\"tag_bytes\":7",
+            "\"tag_bytes\":8",
+        ),
+        leads("other label columns", "\"handling\"", "\"handler\""),
+        both(
+            "a time that is not later",
+            &member(&statement.payload, "published_ms"),
+            "\"published_ms\":1799913600000",
+        ),
+        second.flipped("the signature of the later header", -10, "delta"),
+        // Frames.
+        at(
+            second.offset,
+            second.whole.len(),
+            vec![],
+            "the later header is missing",
+        ),
+        at(
+            0,
+            one.offset,
+            [&second.whole[..], &first.whole].concat(),
+            "headers in the other order",
+        ),
+        at(
+            one.offset,
+            one.whole.len(),
+            vec![],
+            "the first bucket is missing",
+        ),
+        at(
+            end,
+            0,
+            buckets.last().unwrap().whole.clone(),
+            "the last bucket twice",
+        ),
+        at(
+            one.offset,
+            one.whole.len() + two.whole.len(),
+            [&two.whole[..], &one.whole].concat(),
+            "buckets in another order",
+        ),
+        at(end - 1, 1, vec![], "the last byte is missing"),
+        at(
+            end,
+            0,
+            frame(0x43, &[0, 0, 0, 9, 0, 0, 0, 0, 0, 0]),
+            "a bucket that changes nothing",
+        ),
+        at(one.offset, 1, vec![0x41], "a bucket of a snapshot"),
+        one.flipped("the index of a bucket", 3, "delta"),
+        one.flipped("the prefix of a tag", 10, "delta"),
+        one.flipped("the last byte of a sealed label", -1, "delta"),
+    ];
+    // Lists of a bucket, taken apart and put together otherwise.
+    let full = buckets.iter().map(|part| (part, Lists::of(part.body())));
+    let full: Vec<_> = full.collect();
+    let with = |name: &str, fits: fn(&Lists) -> bool, change: fn(&mut Lists)| {
+        let (part, lists) = full.iter().find(|(_, lists)| fits(lists)).unwrap();
+        let mut lists = lists.clone();
+        change(&mut lists);
+        part.becomes(name, frame(0x43, &lists.body()), "delta")
+    };
+    twins.extend([
+        with(
+            "tags that go do not ascend",
+            |l| l.gone.len() > 1,
+            |l| l.gone.swap(0, 1),
+        ),
+        with(
+            "tags that come do not ascend",
+            |l| l.come.len() > 1,
+            |l| l.come.swap(0, 1),
+        ),
+        with(
+            "relabelled tags do not ascend",
+            |l| l.changed.len() > 1,
+            |l| l.changed.swap(0, 1),
+        ),
+        with(
+            "a tag goes twice",
+            |l| !l.gone.is_empty(),
+            |l| l.gone.insert(0, l.gone[0].clone()),
+        ),
+        with(
+            "a tag comes twice",
+            |l| !l.come.is_empty(),
+            |l| l.come.insert(0, l.come[0].clone()),
+        ),
+        with(
+            "a tag goes that is not there",
+            |l| !l.gone.is_empty(),
+            |l| l.gone[0][6] ^= 1,
+        ),
+        with(
+            "a tag comes that is there",
+            |l| !l.changed.is_empty(),
+            |l| {
+                let entry = l.changed.remove(0);
+                l.come.push(entry);
+                l.come.sort();
+            },
+        ),
+        with(
+            "a tag is relabelled that is not there",
+            |l| !l.changed.is_empty(),
+            |l| l.changed[0].0[6] ^= 1,
+        ),
+        with(
+            "a tag goes and is relabelled",
+            |l| !l.changed.is_empty(),
+            |l| {
+                l.gone.push(l.changed[0].0.clone());
+                l.gone.sort();
+            },
+        ),
+        with(
+            "a tag goes and comes back",
+            |l| !l.changed.is_empty(),
+            |l| {
+                let entry = l.changed.remove(0);
+                l.gone.push(entry.0.clone());
+                l.come.push(entry);
+                l.gone.sort();
+                l.come.sort();
+            },
+        ),
+        with(
+            "a byte too many",
+            |l| !l.changed.is_empty(),
+            |l| l.changed.last_mut().unwrap().1.push(0),
+        ),
+    ]);
+    twins
+}
+
+/// What stands in a delta bucket: tags of 7 bytes, sealed labels of 72.
+#[derive(Clone)]
+struct Lists {
+    index: Vec<u8>,
+    gone: Vec<Vec<u8>>,
+    come: Vec<(Vec<u8>, Vec<u8>)>,
+    changed: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Lists {
+    fn of(body: &[u8]) -> Self {
+        let count = |i: usize| usize::from(u16::from_be_bytes([body[4 + 2 * i], body[5 + 2 * i]]));
+        let [gone, come, changed] = [0, 1, 2].map(count);
+        let (tags, labels) = body[10..].split_at(7 * (gone + come + changed));
+        let mut tags = tags.chunks(7).map(<[u8]>::to_vec);
+        let mut labels = labels.chunks(72).map(<[u8]>::to_vec);
+        let gone = tags.by_ref().take(gone).collect();
+        let mut entries = |n: usize| (0..n).map(|_| tags.next().unwrap()).collect::<Vec<_>>();
+        let (come, changed) = (entries(come), entries(changed));
+        let mut labelled = |tags: Vec<Vec<u8>>| {
+            let of = |tag| (tag, labels.next().unwrap());
+            tags.into_iter().map(of).collect()
+        };
+        Self {
+            index: body[..4].to_vec(),
+            gone,
+            come: labelled(come),
+            changed: labelled(changed),
+        }
+    }
+
+    fn body(&self) -> Vec<u8> {
+        let counts = [self.gone.len(), self.come.len(), self.changed.len()];
+        let counts = counts.map(|n| (n as u16).to_be_bytes()).concat();
+        let entries = || self.come.iter().chain(&self.changed);
+        let tags = entries().flat_map(|(tag, _)| tag.clone()).collect();
+        let labels = entries().flat_map(|(_, label)| label.clone()).collect();
+        [self.index.clone(), counts, self.gone.concat(), tags, labels].concat()
+    }
+}
