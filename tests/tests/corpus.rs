@@ -64,6 +64,11 @@ fn only_the_true_evaluation_of_a_chunk_is_taken() {
 }
 
 #[test]
+fn a_changed_delta_is_not_followed() {
+    all("delta");
+}
+
+#[test]
 fn frames_are_the_bytes_they_came_in() {
     all("frames");
 }

@@ -10,6 +10,7 @@
 //! would come past the signature.
 
 mod chunk;
+mod delta;
 mod frames;
 mod identifiers;
 mod input;
@@ -37,6 +38,7 @@ use tallystick_protocol::{
 /// Targets of `fuzz/`, by name.
 pub const TARGETS: [Target; 15] = [
     Target::new("chunk", chunk::run, chunk::seeds),
+    Target::new("delta", delta::run, delta::seeds),
     Target::new("frames", frames::run, frames::seeds),
     Target::new("identifiers", identifiers::run, identifiers::seeds),
     Target::new("label", label::run, label::seeds),

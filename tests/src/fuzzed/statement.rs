@@ -4,7 +4,8 @@ use tallystick_protocol::{
     frame::{Frame, Kind},
     statements::{
         Catalogue, CatalogueEntry, Grant, Hex, Manifest, ReceiverClosing, Refusal, RefusalCode,
-        Request, SenderClosing, SnapshotHeader, Statement, TlsIdentity, open, open_as_named, sign,
+        Request, SenderClosing, SnapshotDelta, SnapshotHeader, Statement, TlsIdentity, open,
+        open_as_named, sign,
     },
 };
 
@@ -64,7 +65,7 @@ fn payload_of_any(frame: &Frame) -> Option<Vec<u8>> {
 
 pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
-    let kind = input.below(9);
+    let kind = input.below(10);
     let by = [&world().receiver, &world().sender][input.below(2)];
     let edits = input.take(12);
     let payload = input.rest();
@@ -78,6 +79,7 @@ pub(super) fn run(data: &[u8]) {
         5 => of_kind::<Manifest>(by, payload, edits),
         6 => of_kind::<Catalogue>(by, payload, edits),
         7 => of_kind::<SnapshotHeader>(by, payload, edits),
+        9 => of_kind::<SnapshotDelta>(by, payload, edits),
         // No signature: the bytes are an envelope.
         _ => {
             for kind in [Kind::Request, Kind::Grant, Kind::Manifest] {
@@ -92,7 +94,7 @@ pub(super) fn run(data: &[u8]) {
 }
 
 /// A statement of each kind.
-fn samples() -> [(u8, u8, Frame); 8] {
+fn samples() -> [(u8, u8, Frame); 9] {
     let (world, honest) = (world(), honest(0));
     let refused = world.asked(&honest.request).refuse(
         RefusalCode::QuotaExceeded,
@@ -135,6 +137,21 @@ fn samples() -> [(u8, u8, Frame); 8] {
         }],
         issued_ms: int(NOW),
     };
+    let preamble = &world.snapshot.preamble;
+    let delta = SnapshotDelta {
+        sender: preamble.sender.clone(),
+        collection: preamble.collection.clone(),
+        epoch: preamble.epoch,
+        mode: preamble.mode,
+        from: world.snapshot.root,
+        to: Hex([0x64; 32]),
+        sequence: int(1),
+        elements: int(1280),
+        added: int(20),
+        removed: int(20),
+        relabelled: int(16),
+        published_ms: preamble.published_ms,
+    };
     [
         (0, 0, honest.request.clone()),
         (1, 1, honest.grant.clone()),
@@ -144,6 +161,7 @@ fn samples() -> [(u8, u8, Frame); 8] {
         (5, 1, sign(&manifest, &world.sender.key).unwrap()),
         (6, 1, sign(&catalogue, &world.sender.key).unwrap()),
         (7, 1, world.snapshot.header.clone()),
+        (9, 1, sign(&delta, &world.sender.key).unwrap()),
     ]
 }
 
