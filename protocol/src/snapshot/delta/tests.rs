@@ -574,7 +574,8 @@ fn a_delta_of_another_publisher_base_epoch_or_collection_is_refused() {
     // The later snapshot must be of the same form; its salt must be another, its time later.
     let root = made.leading(sender, |h| h.root = Hex([7; 32]));
     assert_eq!(field(&root), "root");
-    let changes: [(&str, fn(&mut SnapshotPreamble)); 8] = [
+    type Change = fn(&mut SnapshotPreamble);
+    let changes: [(&str, Change); 8] = [
         ("preamble", |p| p.elements = int(129)),
         ("preamble", |p| p.bucket_bits = int(1)),
         ("preamble", |p| p.tag_bytes = int(p.tag_bytes.get() + 1)),
