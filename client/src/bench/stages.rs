@@ -159,7 +159,7 @@ struct Chunk<'a> {
     key: SecretKey,
     public: Arc<PublicKey>,
     seed: SessionSeed,
-    /// A valid chunk.
+    /// A valid chunk, as the peer gets it.
     blinded: Vec<[u8; 32]>,
 }
 
@@ -185,7 +185,8 @@ impl<'a> Chunk<'a> {
             blinded: Vec::new(),
         };
         let blinds = AdditiveBlinds::new(chunk.blinds()?);
-        chunk.blinded = oprf::blind_additive(kernel, &chunk.inputs(), &blinds).map_err(failed)?;
+        let blinded = oprf::blind_additive(kernel, &chunk.inputs(), &blinds);
+        chunk.blinded = blinded.map_err(failed)?.to_vec();
         Ok(chunk)
     }
 
@@ -194,8 +195,9 @@ impl<'a> Chunk<'a> {
     }
 
     fn blinds(&self) -> Outcome<Vec<Scalar>> {
-        let blind = |(i, input): (u64, &[u8; 32])| self.seed.blind(&SESSION, "text", i, input);
-        let blinds: Result<_, _> = (0..).zip(&self.inputs).map(blind).collect();
+        let blinds = self
+            .seed
+            .blinds(self.kernel, &SESSION, "text", 0, &self.inputs());
         blinds.map_err(failed)
     }
 
@@ -226,7 +228,7 @@ impl<'a> Chunk<'a> {
         let decoded = black_box(kernel.decode(&encodings, &mut valid));
         took(lap);
         let lap = Lap::start();
-        black_box(kernel.msm_vartime(&weights, &decoded));
+        black_box(kernel.msm_vartime(&weights, &[&decoded]));
         took(lap);
 
         let lap = Lap::start();
@@ -243,7 +245,7 @@ impl<'a> Chunk<'a> {
         took(lap);
         let elements = evaluated.into_elements();
         let lap = Lap::start();
-        let verified = dleq::verify(
+        let verified = dleq::verify_own(
             kernel,
             &self.public,
             Weights::WholeChunk,

@@ -36,7 +36,7 @@ use tallystick_protocol::{
 };
 
 /// Targets of `fuzz/`, by name.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     Target::new("chunk", chunk::run, chunk::seeds),
     Target::new("delta", delta::run, delta::seeds),
     Target::new("frames", frames::run, frames::seeds),
