@@ -169,7 +169,7 @@ pub fn chunk(matching: Matching, elements: u8) -> (Matching, Frame) {
     let spent = matching.progress().spent().next();
     let first = spent.map_or(0, |(_, spent)| spent);
     let element = |index: u8| padding_element(&[index; 32]);
-    let elements = (0..elements).map(element).collect();
+    let elements: Vec<_> = (0..elements).map(element).collect();
     let blinder = matching.blinder(&document).unwrap();
     let blinded = blinder.blind(first, elements).unwrap();
     let (matching, frame, _) = matching.send(blinded).unwrap();
