@@ -56,6 +56,10 @@ const BIAS: [i64; 5] = [
 #[derive(Clone, Copy)]
 pub(super) struct Raw(pub(super) [Lanes; 5]);
 
+/// A product on top of [`BIAS`]: something can be taken from it as it stands.
+#[derive(Clone, Copy)]
+pub(super) struct Minuend([Lanes; 5]);
+
 /// What products take; see the bounds above.
 #[derive(Clone, Copy)]
 pub(super) struct Folded([Lanes; 5]);
@@ -204,14 +208,28 @@ impl Folded {
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn mul(&self, other: &Self) -> Raw {
+        Raw(self.product(other, [_mm512_setzero_si512(); 5]))
+    }
+
+    /// As [`mul`](Self::mul), as a minuend: the bias costs nothing where the sums begin.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn mul_minuend(&self, other: &Self) -> Minuend {
+        Minuend(self.product(other, bias()))
+    }
+
+    /// `self · other + start`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn product(&self, other: &Self, start: [Lanes; 5]) -> [Lanes; 5] {
         let ([a0, a1, a2, a3, a4], [b0, b1, b2, b3, b4]) = (self.0, other.0);
         let zero = _mm512_setzero_si512();
 
-        let c0 = low(zero, a0, b0);
-        let mut c1 = high(zero, a0, b0);
-        let mut c2 = high(zero, a0, b1);
-        let mut c3 = high(zero, a0, b2);
-        let mut c4 = high(zero, a0, b3);
+        let c0 = low(start[0], a0, b0);
+        let mut c1 = high(start[1], a0, b0);
+        let mut c2 = high(start[2], a0, b1);
+        let mut c3 = high(start[3], a0, b2);
+        let mut c4 = high(start[4], a0, b3);
         let mut c5 = high(zero, a0, b4);
         let mut c6 = high(zero, a1, b4);
         let mut c7 = high(zero, a2, b4);
@@ -272,14 +290,30 @@ impl Folded {
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn square(&self) -> Raw {
+        Raw(self.squared([_mm512_setzero_si512(); 5]))
+    }
+
+    /// As [`square`](Self::square), as a minuend.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn square_minuend(&self) -> Minuend {
+        let [b0, b1, b2, b3, b4] = BIAS;
+        let halves = [b0, b1 / 2, b2 / 2, b3 / 2, b4 / 2];
+        Minuend(self.squared(halves.map(|limb| _mm512_set1_epi64(limb))))
+    }
+
+    /// `self² + start`, where all limbs of `start` but the first count twice.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn squared(&self, start: [Lanes; 5]) -> [Lanes; 5] {
         let [a0, a1, a2, a3, a4] = self.0;
         let zero = _mm512_setzero_si512();
 
         // Products of two different limbs, once each.
-        let mut c1 = low(zero, a0, a1);
-        let mut c2 = high(zero, a0, a1);
-        let mut c3 = high(zero, a0, a2);
-        let mut c4 = high(zero, a0, a3);
+        let mut c1 = low(start[1], a0, a1);
+        let mut c2 = high(start[2], a0, a1);
+        let mut c3 = high(start[3], a0, a2);
+        let mut c4 = high(start[4], a0, a3);
         let mut c5 = high(zero, a0, a4);
         let mut c6 = high(zero, a1, a4);
         let mut c7 = high(zero, a2, a4);
@@ -310,7 +344,7 @@ impl Folded {
         c7 = add(c7, c7);
         c8 = add(c8, c8);
 
-        let c0 = low(zero, a0, a0);
+        let c0 = low(start[0], a0, a0);
         let c9 = high(zero, a4, a4);
         c1 = high(c1, a0, a0);
         c2 = low(c2, a1, a1);
@@ -348,20 +382,64 @@ impl Folded {
 /// limbs of both factors have 47 bits and a little), so that 608 times it has no high half.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn reduce(lower: [Lanes; 5], upper: [Lanes; 5]) -> Raw {
+fn reduce(lower: [Lanes; 5], upper: [Lanes; 5]) -> [Lanes; 5] {
     let ([c0, c1, c2, c3, c4], [c5, c6, c7, c8, c9]) = (lower, upper);
     let weight = _mm512_set1_epi64(608);
     let c6 = add(c6, carry(c5));
     let c7 = add(c7, carry(c6));
     let c8 = add(c8, carry(c7));
     let c9 = add(c9, carry(c8));
-    Raw([
+    [
         low(c0, c5, weight),
         high(low(c1, c6, weight), c5, weight),
         high(low(c2, c7, weight), c6, weight),
         high(low(c3, c8, weight), c7, weight),
         high(low(c4, c9, weight), c8, weight),
-    ])
+    ]
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn bias() -> [Lanes; 5] {
+    let [b0, b1, b2, b3, b4] = BIAS;
+    [
+        _mm512_set1_epi64(b0),
+        _mm512_set1_epi64(b1),
+        _mm512_set1_epi64(b2),
+        _mm512_set1_epi64(b3),
+        _mm512_set1_epi64(b4),
+    ]
+}
+
+impl Minuend {
+    /// `self - other`. The subtrahend is what [`Raw::sub`] takes.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn sub(&self, other: &Raw) -> Raw {
+        let (a, b) = (&self.0, &other.0);
+        Raw([
+            _mm512_sub_epi64(a[0], b[0]),
+            _mm512_sub_epi64(a[1], b[1]),
+            _mm512_sub_epi64(a[2], b[2]),
+            _mm512_sub_epi64(a[3], b[3]),
+            _mm512_sub_epi64(a[4], b[4]),
+        ])
+    }
+
+    /// The same number, which may not be subtracted any more.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn raw(&self) -> Raw {
+        Raw(self.0)
+    }
+
+    /// `2·self + other - minuend`: twice a bias is enough to take one away.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn twice_add_sub(&self, other: &Raw, minuend: &Self) -> Raw {
+        let sum = self.raw().add(&self.raw()).add(other);
+        Self(sum.0).sub(&minuend.raw())
+    }
 }
 
 #[inline]
@@ -421,14 +499,14 @@ impl Raw {
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub(super) fn sub(&self, other: &Self) -> Self {
-        let (a, b) = (&self.0, &other.0);
-        Self([
-            _mm512_sub_epi64(add(a[0], _mm512_set1_epi64(BIAS[0])), b[0]),
-            _mm512_sub_epi64(add(a[1], _mm512_set1_epi64(BIAS[1])), b[1]),
-            _mm512_sub_epi64(add(a[2], _mm512_set1_epi64(BIAS[2])), b[2]),
-            _mm512_sub_epi64(add(a[3], _mm512_set1_epi64(BIAS[3])), b[3]),
-            _mm512_sub_epi64(add(a[4], _mm512_set1_epi64(BIAS[4])), b[4]),
-        ])
+        self.minuend().sub(other)
+    }
+
+    /// As something that can be taken from. Takes products and sums of two.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn minuend(&self) -> Minuend {
+        Minuend(self.add(&Self(bias())).0)
     }
 
     /// Carries once, without masks: what stands above bit 51 of a limb has been added to the

@@ -10,7 +10,7 @@ use core::arch::x86_64::*;
 
 use zeroize::Zeroize;
 
-use super::field::{Folded, Limbs, Mask, Raw, Stored, limbs};
+use super::field::{Folded, Limbs, Mask, Minuend, Raw, Stored, limbs};
 
 /// d = -121665/121666 (RFC 9496, section 4.1).
 pub(super) const D: Limbs = limbs([
@@ -165,13 +165,13 @@ impl Completed {
 /// after.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn completed(a: &Raw, b: &Raw, c: &Raw, d: &Raw, negative: Mask) -> Completed {
-    let (f, g) = (d.sub(c).fold(), d.add(c).fold());
+fn completed(a: &Raw, b: &Minuend, c: &Raw, d: &Minuend, negative: Mask) -> Completed {
+    let (f, g) = (d.sub(c).fold(), d.raw().add(c).fold());
     Completed {
         e: b.sub(a).fold(),
         f: f.select(negative, &g),
         g: g.select(negative, &f),
-        h: b.add(a).fold(),
+        h: b.raw().add(a).fold(),
     }
 }
 
@@ -234,13 +234,14 @@ impl Points8 {
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn double_completed(&self) -> Completed {
         let (x, y, z) = (self.x.fold(), self.y.fold(), self.z.fold());
-        let (xx, yy, zz, xy) = (x.square(), y.square(), z.square(), x.mul(&y));
+        let (xx, xy) = (x.square(), x.mul(&y));
+        let (yy, zz) = (y.square_minuend(), z.square_minuend());
         // All four with the other sign than in the paper, which is the same point.
         Completed {
             e: xy.add(&xy).fold(),
-            f: zz.add(&zz).add(&xx).sub(&yy).fold(),
+            f: zz.twice_add_sub(&xx, &yy).fold(),
             g: yy.sub(&xx).fold(),
-            h: xx.add(&yy).fold(),
+            h: yy.raw().add(&xx).fold(),
         }
     }
 
@@ -264,9 +265,9 @@ impl Points8 {
         let minus = other.minus.select(negative, &other.plus);
         let plus = other.plus.select(negative, &other.minus);
         let a = self.y.sub(&self.x).fold().mul(&minus);
-        let b = self.y.add(&self.x).fold().mul(&plus);
+        let b = self.y.add(&self.x).fold().mul_minuend(&plus);
         let c = self.t.fold().mul(&other.t2d);
-        let d = self.z.fold().mul(&other.z2);
+        let d = self.z.fold().mul_minuend(&other.z2);
         completed(&a, &b, &c, &d, negative)
     }
 
@@ -291,9 +292,9 @@ impl Points8 {
         let minus = other.minus.select(negative, &other.plus);
         let plus = other.plus.select(negative, &other.minus);
         let a = self.y.sub(&self.x).fold().mul(&minus);
-        let b = self.y.add(&self.x).fold().mul(&plus);
+        let b = self.y.add(&self.x).fold().mul_minuend(&plus);
         let c = self.t.fold().mul(&other.t2d);
-        let d = self.z.add(&self.z);
+        let d = self.z.add(&self.z).minuend();
         completed(&a, &b, &c, &d, negative).point()
     }
 
