@@ -154,8 +154,8 @@ impl Default for LogConfig {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_message_bytes: 512 << 10,
-            chunk_elements: 8192,
+            max_message_bytes: 2 << 20,
+            chunk_elements: 32_768,
             window_chunks: 4,
             max_sessions_total: 64,
             max_sessions_per_peer: 8,

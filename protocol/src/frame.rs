@@ -111,17 +111,30 @@ impl Frame {
     /// # Errors
     /// [`Error::Limit`] if the body is larger than its kind allows.
     pub fn new(kind: Kind, body: &[u8]) -> Result<Self, Error> {
-        if body.len() > kind.max_body() {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
+        bytes.extend_from_slice(&[0; HEADER_BYTES]);
+        bytes.extend_from_slice(body);
+        Self::behind_room(kind, bytes)
+    }
+
+    /// Makes a frame of a body that was written behind room for the header, without a copy.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn behind_room(kind: Kind, mut bytes: Vec<u8>) -> Result<Self, Error> {
+        let body = bytes.len().saturating_sub(HEADER_BYTES);
+        if body > kind.max_body() {
             return Err(Error::Limit {
                 what: kind.name(),
                 limit: kind.max_body() as u64,
             });
         }
-        let length = u32::try_from(body.len()).map_err(|_| Error::Bug("frame length"))?;
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
-        bytes.push(kind as u8);
-        bytes.extend_from_slice(&length.to_be_bytes());
-        bytes.extend_from_slice(body);
+        let length = u32::try_from(body).map_err(|_| Error::Bug("frame length"))?;
+        let header = bytes
+            .first_chunk_mut::<HEADER_BYTES>()
+            .ok_or(Error::Bug("frame header"))?;
+        header[0] = kind as u8;
+        header[1..].copy_from_slice(&length.to_be_bytes());
         Ok(Self::whole(kind, bytes))
     }
 

@@ -114,7 +114,8 @@ pub(crate) async fn decide(
                 tag_bytes: offered.meta.tag_bytes.into(),
             },
             limits: GrantLimits {
-                chunk_elements: chunk_elements(limits, node.serving.inside()).into(),
+                chunk_elements: chunk_elements(limits, node.serving.inside(), request.elements())
+                    .into(),
                 window_chunks: limits.window_chunks.into(),
             },
             discloses_count: policy.demands_count,
@@ -132,16 +133,25 @@ const BYTES_PER_ELEMENT: u64 = 4 * 32;
 /// No chunk is granted smaller than this: the proof would cost more than what it proves.
 const SMALLEST_CHUNK: u32 = 256;
 
-/// Elements of a chunk that one more session is granted, so that the windows of all of them fit into
-/// the memory that is set aside for them.
-fn chunk_elements(limits: &Limits, sessions: u32) -> u32 {
+/// A session of fewer elements has smaller chunks, down to `SMALL_CHUNK`: while one is on its way
+/// another can be worked on, and all cores have one.
+const CHUNKS_OF_A_SESSION: u64 = 16;
+const SMALL_CHUNK: u64 = 8192;
+
+/// Elements of a chunk that one more session of so many elements is granted, so that the windows of
+/// all sessions fit into the memory that is set aside for them. Large chunks are cheaper: the sums
+/// of a proof cost less for each element, and a transaction and its writes to the disk are one a
+/// chunk.
+fn chunk_elements(limits: &Limits, sessions: u32, elements: u64) -> u32 {
     let memory = u64::from(limits.session_memory_mib) << 20;
     let window = u64::from(limits.window_chunks) * BYTES_PER_ELEMENT;
     // Those that came first were granted more; so each gets half of an equal share.
     let share = memory / (2 * u64::from(sessions.max(1)) * window);
-    let share = u32::try_from(share).unwrap_or(u32::MAX).max(SMALLEST_CHUNK);
+    let share = share.max(SMALLEST_CHUNK.into());
+    let part = (elements / CHUNKS_OF_A_SESSION).max(SMALL_CHUNK);
     // By powers of two, so that a grant does not count the other sessions.
-    (1 << share.ilog2()).min(limits.chunk_elements)
+    let granted = 1u64 << share.min(part).ilog2();
+    u32::try_from(granted).map_or(limits.chunk_elements, |n| n.min(limits.chunk_elements))
 }
 
 /// Bytes of a detail: a line of a statement has room for 512.
@@ -183,20 +193,33 @@ mod tests {
     #[test]
     fn many_sessions_are_granted_smaller_chunks() {
         let limits = Limits::default();
-        assert_eq!(chunk_elements(&limits, 0), limits.chunk_elements);
-        assert_eq!(chunk_elements(&limits, 8), limits.chunk_elements);
+        let many = 1 << 22;
+        assert_eq!(chunk_elements(&limits, 0, many), limits.chunk_elements);
+        assert_eq!(chunk_elements(&limits, 2, many), limits.chunk_elements);
+        assert_eq!(chunk_elements(&limits, 8, many), 8192);
         for sessions in [33, 50, 64] {
-            assert_eq!(chunk_elements(&limits, sessions), 1024);
+            assert_eq!(chunk_elements(&limits, sessions, many), 1024);
         }
-        assert_eq!(chunk_elements(&limits, 100_000), SMALLEST_CHUNK);
+        assert_eq!(chunk_elements(&limits, 100_000, many), SMALLEST_CHUNK);
         let small = Limits {
             chunk_elements: 16,
             ..limits
         };
         assert_eq!(
-            chunk_elements(&small, 100_000),
+            chunk_elements(&small, 100_000, many),
             16,
             "never more than is configured"
         );
+    }
+
+    #[test]
+    fn a_session_of_few_elements_is_granted_chunks_for_all_cores() {
+        let limits = Limits::default();
+        let granted = |elements| chunk_elements(&limits, 1, elements);
+        assert_eq!(granted(16), 8192);
+        assert_eq!(granted(1 << 17), 8192);
+        assert_eq!(granted(7 << 15), 8192);
+        assert_eq!(granted(1 << 18), 16_384);
+        assert_eq!(granted(1 << 20), limits.chunk_elements);
     }
 }

@@ -183,7 +183,7 @@ impl Progress {
     pub(crate) fn sign_blinded(
         &mut self,
         type_name: Name,
-        elements: Vec<[u8; 32]>,
+        elements: &[[u8; 32]],
         key: &SigningKey,
     ) -> Result<Frame, Error> {
         self.spend(&type_name, elements.len())?;

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     error::Error,
-    frame::{Cursor, Frame, Kind},
+    frame::{Cursor, Frame, HEADER_BYTES, Kind},
     signing::{SigningKey, VerifyKey},
     statements::{Hex, Name},
 };
@@ -42,18 +42,6 @@ pub struct EvaluatedChunk {
 }
 
 impl BlindedChunk {
-    /// Everything but the signature: also the leaf of the set commitment.
-    fn unsigned(&self) -> Result<Vec<u8>, Error> {
-        let name = self.type_name.as_str().as_bytes();
-        let mut out =
-            Vec::with_capacity(8 + name.len() + self.elements.len() * 32 + SIGNATURE_BYTES);
-        out.extend_from_slice(&self.index.to_be_bytes());
-        out.push(u8::try_from(name.len()).map_err(|_| Error::Bug("type name"))?);
-        out.extend_from_slice(name);
-        push_elements(&mut out, &self.elements)?;
-        Ok(out)
-    }
-
     /// Parses a body; the signature is checked by [`super::Transcript`].
     pub(super) fn parse(frame: &Frame) -> Result<Self, Error> {
         let body = frame.expect(Kind::BlindedChunk)?;
@@ -84,14 +72,6 @@ impl BlindedChunk {
 }
 
 impl EvaluatedChunk {
-    fn unsigned(&self) -> Result<Vec<u8>, Error> {
-        let mut out = Vec::with_capacity(6 + self.elements.len() * 32 + 64 + SIGNATURE_BYTES);
-        out.extend_from_slice(&self.index.to_be_bytes());
-        push_elements(&mut out, &self.elements)?;
-        out.extend_from_slice(&self.proof);
-        Ok(out)
-    }
-
     /// Parses a body; the signature is checked by [`super::Transcript`].
     pub(super) fn parse(frame: &Frame) -> Result<Self, Error> {
         let body = frame.expect(Kind::EvaluatedChunk)?;
@@ -108,6 +88,30 @@ impl EvaluatedChunk {
             proof,
         })
     }
+}
+
+/// A blinded chunk's bytes before its signature, behind room for the frame's header.
+fn blinded_body(index: u32, type_name: &Name, elements: &[[u8; 32]]) -> Result<Vec<u8>, Error> {
+    let name = type_name.as_str().as_bytes();
+    let around = HEADER_BYTES + 8 + name.len() + SIGNATURE_BYTES;
+    let mut out = Vec::with_capacity(around + elements.len() * 32);
+    out.extend_from_slice(&[0; HEADER_BYTES]);
+    out.extend_from_slice(&index.to_be_bytes());
+    out.push(u8::try_from(name.len()).map_err(|_| Error::Bug("type name"))?);
+    out.extend_from_slice(name);
+    push_elements(&mut out, elements)?;
+    Ok(out)
+}
+
+/// The same of an evaluated chunk.
+fn evaluated_body(index: u32, elements: &[[u8; 32]], proof: &[u8; 64]) -> Result<Vec<u8>, Error> {
+    let around = HEADER_BYTES + 6 + proof.len() + SIGNATURE_BYTES;
+    let mut out = Vec::with_capacity(around + elements.len() * 32);
+    out.extend_from_slice(&[0; HEADER_BYTES]);
+    out.extend_from_slice(&index.to_be_bytes());
+    push_elements(&mut out, elements)?;
+    out.extend_from_slice(proof);
+    Ok(out)
 }
 
 fn push_elements(out: &mut Vec<u8>, elements: &[[u8; 32]]) -> Result<(), Error> {
@@ -256,26 +260,22 @@ impl Transcript {
     pub(super) fn sign_blinded(
         &mut self,
         type_name: Name,
-        elements: Vec<[u8; 32]>,
+        elements: impl AsRef<[[u8; 32]]>,
         key: &SigningKey,
     ) -> Result<Frame, Error> {
         let index = Self::next_index(&self.blinded_tree)?;
-        let chunk = BlindedChunk {
-            index,
-            type_name,
-            elements,
-        };
-        let mut body = chunk.unsigned()?;
+        let elements = elements.as_ref();
+        let mut bytes = blinded_body(index, &type_name, elements)?;
         let signature = key.sign(&message(
             Kind::BlindedChunk,
             &self.session,
             index,
             &self.blinded,
-            &body,
+            &bytes[HEADER_BYTES..],
         ));
-        body.extend_from_slice(&signature);
-        let frame = Frame::new(Kind::BlindedChunk, &body)?;
-        self.take_blinded(&frame, chunk.elements.len())?;
+        bytes.extend_from_slice(&signature);
+        let frame = Frame::behind_room(Kind::BlindedChunk, bytes)?;
+        self.take_blinded(&frame, elements.len())?;
         Ok(frame)
     }
 
@@ -330,28 +330,24 @@ impl Transcript {
     /// Signs the next evaluated chunk and takes it in.
     pub(super) fn sign_evaluated(
         &mut self,
-        elements: Vec<[u8; 32]>,
+        elements: impl AsRef<[[u8; 32]]>,
         proof: [u8; 64],
         key: &SigningKey,
     ) -> Result<Frame, Error> {
         let index = Self::next_index(&self.evaluated_tree)?;
-        let chunk = EvaluatedChunk {
-            index,
-            elements,
-            proof,
-        };
-        let mut body = chunk.unsigned()?;
+        let elements = elements.as_ref();
+        let mut bytes = evaluated_body(index, elements, &proof)?;
         let running = self.answer_running()?;
         let signature = key.sign(&message(
             Kind::EvaluatedChunk,
             &self.session,
             index,
             &running,
-            &body,
+            &bytes[HEADER_BYTES..],
         ));
-        body.extend_from_slice(&signature);
-        let frame = Frame::new(Kind::EvaluatedChunk, &body)?;
-        self.take_evaluated(&frame, &chunk)?;
+        bytes.extend_from_slice(&signature);
+        let frame = Frame::behind_room(Kind::EvaluatedChunk, bytes)?;
+        self.take_evaluated(&frame, elements.len())?;
         Ok(frame)
     }
 
@@ -378,13 +374,13 @@ impl Transcript {
             unsigned,
         );
         key.verify("evaluated chunk", &message, signature)?;
-        self.take_evaluated(frame, &chunk)?;
+        self.take_evaluated(frame, chunk.elements.len())?;
         Ok(chunk)
     }
 
-    fn take_evaluated(&mut self, frame: &Frame, chunk: &EvaluatedChunk) -> Result<(), Error> {
+    fn take_evaluated(&mut self, frame: &Frame, count: usize) -> Result<(), Error> {
         let asked = self.unanswered.pop_front().map_or(0, |(_, count)| count);
-        if asked != chunk.elements.len() {
+        if asked != count {
             return Err(Error::Mismatch {
                 what: "evaluated chunk",
                 field: "count",
@@ -392,7 +388,7 @@ impl Transcript {
         }
         self.evaluated_tree.push(split(frame)?.0);
         self.evaluated = chain(&self.evaluated, frame);
-        self.answered_elements += chunk.elements.len() as u64;
+        self.answered_elements += count as u64;
         Ok(())
     }
 }

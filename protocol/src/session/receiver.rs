@@ -256,7 +256,7 @@ impl Matching {
             })?;
         let frame = self
             .progress
-            .sign_blinded(type_name, blinded.to_vec(), &self.key)?;
+            .sign_blinded(type_name, &blinded, &self.key)?;
         let sent = Sent {
             kernel: self.kernel,
             index,
