@@ -254,9 +254,7 @@ impl Matching {
                 what: "number of chunks",
                 limit: u32::MAX.into(),
             })?;
-        let frame = self
-            .progress
-            .sign_blinded(type_name, &blinded, &self.key)?;
+        let frame = self.progress.sign_blinded(type_name, &blinded, &self.key)?;
         let sent = Sent {
             kernel: self.kernel,
             index,
