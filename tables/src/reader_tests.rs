@@ -54,6 +54,35 @@ fn own(rows: &[(u64, &str)]) -> Vec<(u64, String)> {
     rows.iter().map(|(l, r)| (*l, (*r).to_owned())).collect()
 }
 
+/// A zero byte, a quote, a CR, a character cut by a comma: what a plain record must not have.
+#[test]
+fn records_that_are_nearly_plain() {
+    let rows = lines("a,b\nc,\rd\ne\r,f\r\n");
+    assert_eq!(rows, own(&[(1, "a|b"), (2, "c|d"), (3, "e|f")]));
+    for (bytes, column) in [
+        (&b"a,b\nc,\xc3,\xa9\n"[..], 2),
+        (b"a,b\nc\xc3,\xa9\n", 1),
+        (b"a,b\nc,d\xff\n", 2),
+    ] {
+        let error = read(bytes).unwrap_err();
+        let expected =
+            matches!(error, TableError::NotUtf8 { line: 2, column: c, .. } if c == column);
+        assert!(expected, "{error:?}");
+    }
+    let error = read(b"a,b\nc,\0\n").unwrap_err();
+    assert!(
+        matches!(
+            error,
+            TableError::Nul {
+                line: 2,
+                column: 2,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+}
+
 #[test]
 fn records_and_their_lines() {
     let table: [(&str, &[(u64, &str)]); 15] = [
@@ -211,6 +240,19 @@ fn read_errors_are_passed_on() {
 }
 
 proptest! {
+    /// A record that is taken whole reads as it does byte by byte, its faults too: `read_as` reads
+    /// both ways.
+    #[test]
+    fn a_plain_record_reads_as_any_other(
+        bytes in prop::collection::vec(
+            prop::sample::select(b"ab,, \n\n\r\"\0\xc3\xa9\xe2\x82\xac".to_vec()), 0..40),
+        quotes in any::<bool>(),
+    ) {
+        // Nothing that is taken for UTF-16 at once.
+        let bytes = [b"ab".as_slice(), &bytes].concat();
+        let _ = read_as(&bytes, dialect(b',', quotes));
+    }
+
     /// What the csv crate writes and reads is what this reader reads, with any delimiter.
     #[test]
     fn agrees_with_the_csv_crate(
