@@ -128,6 +128,9 @@ fn a_long_publication_that_is_killed_goes_on_and_ends_with_the_same_elements() {
             at("sync watchlist/.snapshot-*", 1, Fault::Kill),
             at("sync holder/state.db-wal", 1, Fault::Kill),
         ];
+        // With labels other records lie in the spool; the steps are the same.
+        let every = if labels.is_empty() { 1 } else { 3 };
+        let cases = cases.into_iter().step_by(every).collect();
         try_all(&line, cases, |event, fault| {
             let scene = scene();
             let fired = killed(&scene, &line, event, fault);
