@@ -181,6 +181,12 @@ pub fn snapshot_path(home: &Home, collection: &str, digest: &[u8; 32]) -> PathBu
         .join(format!("{}.snapshot", Hex(*digest)))
 }
 
+/// Where the delta that leads to the snapshot of this digest lies, if there is one.
+#[must_use]
+pub fn delta_path(home: &Home, collection: &str, digest: &[u8; 32]) -> PathBuf {
+    snapshot_path(home, collection, digest).with_extension("delta")
+}
+
 /// The secret of an epoch, from which its keys are derived.
 pub(crate) struct EpochSeed(pub(crate) Zeroizing<[u8; 32]>);
 

@@ -7,6 +7,7 @@
 //! (`unfinished`).
 
 mod blocks;
+mod delta;
 mod flow;
 mod labels;
 mod reading;
@@ -66,6 +67,8 @@ pub struct PublishOptions {
     pub peer_budget: Option<u64>,
     /// Whether to start a new epoch with new keys, and to destroy the old ones.
     pub rotate: bool,
+    /// Whether to publish a whole snapshot also where a delta from the one in force would do.
+    pub full: bool,
 }
 
 /// Where a publication stands.
@@ -82,9 +85,11 @@ pub enum Stage {
     },
     /// Sorting; measured in partitions.
     Sorting,
+    /// Comparing with the snapshot in force; measured in buckets.
+    Comparing,
     /// Evaluating padding; measured in elements.
     Padding,
-    /// Sealing labels and writing; measured in elements.
+    /// Sealing labels and writing; measured in elements, of a delta in buckets.
     Sealing,
 }
 
@@ -112,11 +117,24 @@ pub struct Published {
     pub cut_labels: u64,
     /// Bytes of the snapshot.
     pub bytes: u64,
+    /// The delta from the snapshot that was in force, if one was published.
+    pub delta: Option<PublishedDelta>,
     /// Elements that a publication which was killed had evaluated, and this one did not evaluate again.
     pub resumed: u64,
     /// Whether there was such a publication, but of another table, mapping or list in force: it was
     /// thrown away.
     pub restarted: bool,
+}
+
+/// A delta that was published: all of it is public.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishedDelta {
+    /// Its bytes.
+    pub bytes: u64,
+    /// Tags that came, and as many that went, padding among them.
+    pub exchanged: u64,
+    /// Labels that changed, others among them that were sealed anew.
+    pub relabelled: u64,
 }
 
 /// Publishes a collection. Nothing of it is visible until the store says so in the end: a crash
@@ -234,6 +252,10 @@ pub async fn publish(
         label_columns: label_columns.clone(),
         profile: profile.clone(),
         layout,
+        base: match &known {
+            Some(known) if !new_epoch && !options.full => known.snapshot_digest,
+            _ => None,
+        },
         now_ms,
     };
     let done = work.run(&table, &mapping, &options.rejects, found, progress);
@@ -304,8 +326,7 @@ pub async fn publish(
         Some(known) => forget(home, &options.name, known, epoch, &sealed.digest)?,
         // One that was killed before it was in force may have left its snapshot.
         None => {
-            let path = snapshot_path(home, options.name.as_str(), &sealed.digest.0);
-            remove_snapshots(home, options.name.as_str(), &[path])?;
+            remove_snapshots(home, &options.name, &[sealed.digest.0])?;
         }
     }
     Ok(sealed)
@@ -340,17 +361,13 @@ fn forget(
     epoch: u64,
     digest: &Hex<32>,
 ) -> Result<()> {
-    let mut keep = vec![snapshot_path(home, name.as_str(), &digest.0)];
+    let mut keep = vec![digest.0];
     if known.epoch == epoch {
-        keep.extend(
-            known
-                .snapshot_digest
-                .map(|old| snapshot_path(home, name.as_str(), &old)),
-        );
+        keep.extend(known.snapshot_digest);
     }
     // Also within an epoch: a rotation that died here left the old keys.
     EpochSeed::destroy_before(home, name, epoch)?;
-    remove_snapshots(home, name.as_str(), &keep)
+    remove_snapshots(home, name, &keep)
 }
 
 /// Takes a collection off: its keys and snapshots go, what was charged stays known.
@@ -372,7 +389,7 @@ pub async fn remove(home: &Home, store: &dyn Store, name: &Name) -> Result<()> {
     unfinished::discard(home, name)?;
     // A rotation that was killed has made the keys of the next.
     EpochSeed::destroy_before(home, name, known.epoch + 2)?;
-    remove_snapshots(home, name.as_str(), &[])
+    remove_snapshots(home, name, &[])
 }
 
 /// Destroys the keys that a rotation or removal was to destroy when it died: it was in force already.
@@ -399,7 +416,7 @@ pub async fn finish_broken_off(home: &Home, store: &dyn Store) -> Result<()> {
             Some(known) if known.removed => {
                 unfinished::discard(home, &name)?;
                 EpochSeed::destroy_before(home, &name, known.epoch + 1)?;
-                remove_snapshots(home, name.as_str(), &[])?;
+                remove_snapshots(home, &name, &[])?;
             }
             Some(known) => EpochSeed::destroy_before(home, &name, known.epoch)?,
             None => {}
@@ -408,8 +425,13 @@ pub async fn finish_broken_off(home: &Home, store: &dyn Store) -> Result<()> {
     Ok(())
 }
 
-fn remove_snapshots(home: &Home, name: &str, keep: &[std::path::PathBuf]) -> Result<()> {
-    let folder = home.collections_dir().join(name);
+/// Removes snapshots but those to keep, and deltas and chains but those of the first of them, which is
+/// the one in force.
+fn remove_snapshots(home: &Home, name: &Name, keep: &[[u8; 32]]) -> Result<()> {
+    let folder = home.collections_dir().join(name.as_str());
+    delta::remove_others(home, name, &folder, keep.first().copied())?;
+    let path = |digest| snapshot_path(home, name.as_str(), digest);
+    let keep: Vec<std::path::PathBuf> = keep.iter().map(path).collect();
     let entries = std::fs::read_dir(&folder).map_err(AgencyError::io("read", &folder))?;
     for entry in entries {
         let path = entry.map_err(AgencyError::io("read", &folder))?.path();

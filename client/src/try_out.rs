@@ -358,6 +358,7 @@ pub fn send(home: Home, collection: Name, table: TableSource, rejects: Rejects) 
             max_session_elements: None,
             peer_budget: None,
             rotate: false,
+            full: false,
         };
         let kernel = group::best();
         let published = publish::publish(

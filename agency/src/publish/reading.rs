@@ -354,7 +354,7 @@ impl<'a> Reading<'a> {
         let Some(key) = keys.values().next() else {
             return Err(AgencyError::Bug("a collection without a type".to_owned()).into());
         };
-        let hmac = hmac::Key::new(hmac::HMAC_SHA256, &seed.0[..]);
+        let hmac = padding_key(seed);
         let (kernel, layout) = (self.kernel, self.spool.layout());
         let mut saved = padding.spooled;
         let mut index = padding.spooled;
@@ -374,20 +374,7 @@ impl<'a> Reading<'a> {
             let end = count.min(index + BATCH as u64);
             let (key, hmac) = (Arc::clone(key), hmac.clone());
             let piece = move || {
-                let elements: Vec<Element> =
-                    (index..end).map(|i| element(&hmac, &salt, i)).collect();
-                let mut records =
-                    Zeroizing::new(Vec::with_capacity(elements.len() * layout.size(0)));
-                let none = |_| &[][..];
-                evaluate(
-                    kernel,
-                    &key,
-                    layout,
-                    &elements,
-                    PADDING,
-                    &none,
-                    &mut records,
-                )?;
+                let records = padding_records(kernel, &key, layout, &hmac, &salt, index..end)?;
                 Ok((end, records))
             };
             flow.begin(piece, &mut take)?;
@@ -396,6 +383,27 @@ impl<'a> Reading<'a> {
         flow.finish(&mut take)?;
         Ok(salt)
     }
+}
+
+/// What padding elements of an epoch are derived under.
+pub(super) fn padding_key(seed: &EpochSeed) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, &seed.0[..])
+}
+
+/// The records of padding elements, by salt and number.
+pub(super) fn padding_records(
+    kernel: &dyn Kernel,
+    key: &SecretKey,
+    layout: Layout,
+    hmac: &hmac::Key,
+    salt: &[u8; 32],
+    range: std::ops::Range<u64>,
+) -> Result<Zeroizing<Vec<u8>>> {
+    let elements: Vec<Element> = range.map(|i| element(hmac, salt, i)).collect();
+    let mut records = Zeroizing::new(Vec::with_capacity(elements.len() * layout.size(0)));
+    let none = |_| &[][..];
+    evaluate(kernel, key, layout, &elements, PADDING, &none, &mut records)?;
+    Ok(records)
 }
 
 /// The padding element of a number.

@@ -71,6 +71,19 @@ impl Spool {
         })
     }
 
+    /// A spool without a name, gone with this process: one side, `2^bits` partitions.
+    pub(super) fn nameless(folder: &Path, layout: Layout, bits: u32) -> Result<Self> {
+        let partitions = 1usize << bits;
+        Ok(Self {
+            blocks: Blocks::nameless(folder, partitions)?,
+            folder: folder.to_owned(),
+            layout,
+            buffers: (0..partitions).map(|_| Zeroizing::default()).collect(),
+            used: 0,
+            bits,
+        })
+    }
+
     /// A spool without a name for the records of one partition, by the bits that follow.
     pub(super) fn split(&self) -> Result<Self> {
         let partitions = 1usize << SPLIT_BITS;
@@ -186,7 +199,7 @@ impl Spool {
     }
 }
 
-/// Records in order, in a file without a name: written once, read once.
+/// Records in order, in a file without a name: written once, then read.
 pub(super) struct Sorted {
     blocks: Blocks,
     layout: Layout,
@@ -269,6 +282,12 @@ impl SortedReader {
             self.index += 1;
         }
         Ok(())
+    }
+
+    /// Begins again with the first.
+    pub(super) fn rewind(&mut self) -> Result<()> {
+        (self.length, self.at, self.index) = (0, 0, 0);
+        self.fill()
     }
 
     /// The record that is due; `None` behind the last.

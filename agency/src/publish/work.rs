@@ -11,7 +11,8 @@ use tallystick_protocol::{
 use tallystick_tables::{Mapping, Rejects, RejectsWriter, Source, Tally};
 
 use super::{
-    OnProgress, Published, Stage,
+    OnProgress, Published, PublishedDelta, Stage,
+    delta::Chain,
     reading::{Halt, Reading},
     record::Layout,
     sort::{BUDGET, Counted, Sorter},
@@ -40,6 +41,8 @@ pub(super) struct Work<'a> {
     pub(super) label_columns: Vec<Line>,
     pub(super) profile: ProfileReference,
     pub(super) layout: Layout,
+    /// The snapshot in force, if a delta from it may be published.
+    pub(super) base: Option<[u8; 32]>,
     /// Stands for what is published, but for the rows of the table.
     pub(super) binding: Hex<32>,
     pub(super) now_ms: i64,
@@ -150,11 +153,35 @@ impl Work<'_> {
             true => label_bytes(longest).map_err(AgencyError::from)?,
             false => 0,
         };
+        let mut real = real.reader()?;
+        if let Some(by_delta) = self.by_delta(&mut real, longest, progress)? {
+            let preamble = by_delta.leaves.snapshot().preamble();
+            let elements = preamble.elements.get();
+            return Ok(Published {
+                epoch: self.epoch,
+                digest: by_delta.leaves.snapshot().digest(),
+                tally: Tally::default(),
+                distinct,
+                elements,
+                tag_bytes: tag_bytes(self.max_session_elements, elements),
+                label_bytes: usize::try_from(preamble.label_bytes.get()).unwrap_or_default(),
+                cut_labels,
+                bytes: by_delta.bytes,
+                delta: Some(PublishedDelta {
+                    bytes: by_delta.delta_bytes,
+                    exchanged: by_delta.plan.exchanged,
+                    relabelled: by_delta.plan.relabelled,
+                }),
+                resumed: 0,
+                restarted: false,
+            });
+        }
+        real.rewind()?;
         let elements = padded_size(distinct);
         let seed = EpochSeed::open(self.home, &self.name, self.epoch)?;
         let salt = reading.padding(&seed, distinct, elements - distinct, progress)?;
         reading.spool.rest()?;
-        let padding = sorter.sort(&reading.spool, Side::Padding, |_| {})?.sorted;
+        let padding = sorter.sort(&reading.spool, Side::Padding, |_| {})?.sorted.reader()?;
 
         let tag_bytes = tag_bytes(self.max_session_elements, elements);
         if tag_bytes as usize > self.layout.tag {
@@ -178,6 +205,7 @@ impl Work<'_> {
             published_ms: moment(self.now_ms)?,
         };
         let (digest, bytes) = self.write(real, padding, preamble, progress)?;
+        Chain::begin(digest, salt, elements - distinct).write(self.home, &self.name)?;
         Ok(Published {
             epoch: self.epoch,
             digest,
@@ -188,6 +216,7 @@ impl Work<'_> {
             label_bytes,
             cut_labels,
             bytes,
+            delta: None,
             resumed: 0,
             restarted: false,
         })

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::{
     OnProgress, Stage,
     record::{PADDING, Record},
-    spool::{Sorted, SortedReader},
+    spool::SortedReader,
     work::Work,
 };
 use crate::{
@@ -161,8 +161,8 @@ impl Work<'_> {
     /// Writes header and buckets into a temporary file, then renames it to its digest.
     pub(super) fn write(
         &self,
-        real: Sorted,
-        padding: Sorted,
+        real: SortedReader,
+        padding: SortedReader,
         preamble: SnapshotPreamble,
         progress: OnProgress<'_>,
     ) -> Result<(Hex<32>, u64)> {
@@ -182,10 +182,7 @@ impl Work<'_> {
             bytes += frame.bytes().len() as u64;
             out.write_all(frame.bytes()).map_err(io("write to"))
         };
-        let both = Both {
-            real: real.reader()?,
-            padding: padding.reader()?,
-        };
+        let both = Both { real, padding };
         let mut done = 0u64;
         let mut count = |more: u64| {
             let before = done / REPORT_ELEMENTS;

@@ -52,6 +52,9 @@ pub(super) struct PublishArgs {
     /// The table: CSV, TSV or JSON lines, also packed (.gz, .zst); - is standard input
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
+    /// Publish a whole snapshot, also where a delta from the one in force would do
+    #[arg(long)]
+    full: bool,
     #[command(flatten)]
     table: TableArgs,
 }
@@ -144,6 +147,7 @@ fn publish(context: &Context, args: &PublishArgs) -> Outcome<()> {
             max_session_elements: args.table.max_session_elements,
             peer_budget: args.table.peer_budget,
             rotate: false,
+            full: args.full,
         };
         let done = perform(context, &home, &store, options).await?;
         store.close().await;
@@ -188,6 +192,8 @@ pub(super) struct Done {
     label_bytes: u64,
     cut_labels: u64,
     snapshot_bytes: u64,
+    /// The delta from the snapshot that was in force; `null` if none was published.
+    delta: Option<Delta>,
     /// Elements that a publication which was killed had evaluated.
     resumed: u64,
     /// Whether such a one was thrown away: it was of something else.
@@ -197,6 +203,25 @@ pub(super) struct Done {
     /// Names of the peers that may ask; `null` means all.
     pub(super) allow: Option<Vec<String>>,
     seconds: f64,
+}
+
+/// What a delta shows.
+#[derive(Debug, Serialize)]
+struct Delta {
+    bytes: u64,
+    exchanged: u64,
+    relabelled: u64,
+}
+
+impl Delta {
+    fn text(&self) -> String {
+        let Self {
+            bytes,
+            exchanged,
+            relabelled,
+        } = self;
+        format!("{bytes} bytes: {exchanged} tags exchanged, {relabelled} relabelled, with fakes")
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -224,6 +249,12 @@ impl Done {
             ("bytes of a label", self.label_bytes.to_string()),
             ("labels cut", self.cut_labels.to_string()),
             ("snapshot bytes", self.snapshot_bytes.to_string()),
+            (
+                "delta",
+                self.delta
+                    .as_ref()
+                    .map_or_else(|| or_dash(None), Delta::text),
+            ),
             ("evaluated before", self.resumed.to_string()),
             ("elements a session", self.max_session_elements.to_string()),
             ("elements a peer", self.peer_budget.to_string()),
@@ -286,6 +317,7 @@ pub(super) async fn perform(
             Stage::Resuming => "reading again what was done before",
             Stage::Evaluating { .. } => "reading and evaluating",
             Stage::Sorting => "sorting",
+            Stage::Comparing => "comparing with what is in force",
             Stage::Padding => "evaluating padding",
             Stage::Sealing => "sealing and writing",
         };
@@ -343,6 +375,11 @@ fn report(name: &Name, published: Published, meta: Meta, seconds: f64) -> Done {
         label_bytes: published.label_bytes as u64,
         cut_labels: published.cut_labels,
         snapshot_bytes: published.bytes,
+        delta: published.delta.map(|delta| Delta {
+            bytes: delta.bytes,
+            exchanged: delta.exchanged,
+            relabelled: delta.relabelled,
+        }),
         resumed: published.resumed,
         restarted: published.restarted,
         max_session_elements: meta.max_session_elements,

@@ -72,6 +72,7 @@ pub(super) fn run(context: &Context, command: &EpochCommand) -> Outcome<()> {
                 .or(Some(meta.max_session_elements)),
             peer_budget: args.table.peer_budget.or(Some(meta.peer_budget)),
             rotate: true,
+            full: false,
         };
         let done = perform(context, &home, &store, options).await?;
         store.close().await;
