@@ -1,5 +1,6 @@
 //! The receiver's cache of snapshots: fetched by digest, resumably, and verified before use.
 
+mod deltas;
 mod file;
 
 use std::{
@@ -108,7 +109,12 @@ pub(crate) async fn get(
         let _ = std::fs::remove_file(&part);
         return Ok(snapshot);
     }
-    if let Err(failure) = fetch(&part, connected, digest, progress).await {
+    let fetched = match deltas::follow(cache, &part, connected, digest, progress).await {
+        Ok(true) => Ok(()),
+        Ok(false) => fetch(&part, connected, digest, progress).await,
+        Err(failure) => Err(failure),
+    };
+    if let Err(failure) = fetched {
         // Nothing of what breaks the protocol is gone on with: the next fetch would trip over it.
         if failure.exit == Exit::PeerFault {
             std::fs::remove_file(&part).map_err(|e| io("remove", &part, e))?;
@@ -152,6 +158,7 @@ async fn fetch(
     let request = SnapshotRequest {
         digest: digest.0.to_vec(),
         from_bucket: have,
+        have: Vec::new(),
     };
     let (trouble, patience) = (connected.trouble.clone(), connected.patience);
     let asking = async {

@@ -15,6 +15,7 @@
 
 pub mod cli;
 mod connections;
+mod deltas;
 mod gates;
 mod health;
 mod listen;

@@ -24,6 +24,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     connections::{CallGuard, PeerIdentity},
+    deltas,
     gates::Slot,
     node::Node,
     session,
@@ -166,6 +167,7 @@ impl Exchange for Service {
         let SnapshotRequest {
             digest,
             from_bucket,
+            have,
         } = request.into_inner();
         let digest: [u8; 32] = digest
             .try_into()
@@ -175,16 +177,20 @@ impl Exchange for Service {
             .all_offered(&identity.agency)
             .await
             .map_err(|e| self.status(&e))?;
-        let path = offered
+        let (name, path) = offered
             .iter()
-            .map(|offered| snapshot_path(&self.node.home, offered.name.as_str(), &digest))
-            .find(|path| path.exists())
+            .map(|offered| {
+                let name = offered.name.as_str();
+                (name, snapshot_path(&self.node.home, name, &digest))
+            })
+            .find(|(_, path)| path.exists())
             .ok_or_else(|| {
                 let (peer, digest) = (&identity.agency, Hex(digest));
                 tracing::warn!(peer, %digest, "no such snapshot for this peer");
                 Status::not_found("not-available: no such snapshot for this peer")
             })?;
         tracing::info!(peer = identity.agency, digest = %Hex(digest), from_bucket, "snapshot read");
+        let deltas = deltas::leading(&self.node.home, name, digest, &have)?;
         let file = File::open(&path)
             .map_err(|_| Status::not_found("not-available: no such snapshot for this peer"))?;
         let (out, frames) = mpsc::channel(QUEUE * 4);
@@ -199,7 +205,10 @@ impl Exchange for Service {
         };
         let sending = self.node.metrics.snapshot();
         tokio::task::spawn_blocking(move || {
-            send_snapshot(file, from_bucket, &out);
+            match deltas.is_empty() {
+                true => send_snapshot(file, from_bucket, &out),
+                false => deltas::send(&deltas, from_bucket, &out),
+            }
             drop((slot, places, sending));
         });
         Ok(Response::new(ReceiverStream::new(frames)))
@@ -243,12 +252,20 @@ fn send_snapshot(file: File, from_bucket: u64, out: &mpsc::Sender<Result<Envelop
                 continue;
             }
         }
-        // A reader that takes nothing loses its turn; what it has is not sent again.
-        let send = tokio::time::timeout(STALLED, out.send(Ok(frame.into())));
-        if !matches!(tokio::runtime::Handle::current().block_on(send), Ok(Ok(()))) {
+        if !send_frame(frame, out) {
             return;
         }
     }
+}
+
+/// Sends a frame from a thread that may wait. A reader that takes nothing loses its turn; what it has is
+/// not sent again.
+pub(crate) fn send_frame(frame: Frame, out: &mpsc::Sender<Result<Envelope, Status>>) -> bool {
+    let send = tokio::time::timeout(STALLED, out.send(Ok(frame.into())));
+    matches!(
+        tokio::runtime::Handle::current().block_on(send),
+        Ok(Ok(()))
+    )
 }
 
 /// The signed list of what this peer may ask.
