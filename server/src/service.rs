@@ -262,10 +262,7 @@ fn send_snapshot(file: File, from_bucket: u64, out: &mpsc::Sender<Result<Envelop
 /// not sent again.
 pub(crate) fn send_frame(frame: Frame, out: &mpsc::Sender<Result<Envelope, Status>>) -> bool {
     let send = tokio::time::timeout(STALLED, out.send(Ok(frame.into())));
-    matches!(
-        tokio::runtime::Handle::current().block_on(send),
-        Ok(Ok(()))
-    )
+    matches!(tokio::runtime::Handle::current().block_on(send), Ok(Ok(())))
 }
 
 /// The signed list of what this peer may ask.

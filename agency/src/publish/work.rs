@@ -181,7 +181,10 @@ impl Work<'_> {
         let seed = EpochSeed::open(self.home, &self.name, self.epoch)?;
         let salt = reading.padding(&seed, distinct, elements - distinct, progress)?;
         reading.spool.rest()?;
-        let padding = sorter.sort(&reading.spool, Side::Padding, |_| {})?.sorted.reader()?;
+        let padding = sorter
+            .sort(&reading.spool, Side::Padding, |_| {})?
+            .sorted
+            .reader()?;
 
         let tag_bytes = tag_bytes(self.max_session_elements, elements);
         if tag_bytes as usize > self.layout.tag {

@@ -57,6 +57,7 @@ async fn a_hundred_megabytes_sent_to_a_node_are_refused_without_room_for_them() 
     let request = SnapshotRequest {
         digest: vec![0; FLOOD],
         from_bucket: 0,
+        have: Vec::new(),
     };
     assert_ne!(client.snapshot(request).await.unwrap_err().code(), Code::Ok);
 
