@@ -155,7 +155,7 @@ fn chunk(matching: Matching, salt: u8) -> (Matching, Frame) {
         random[0] = index;
         padding_element(&random)
     };
-    let elements = (0..64).map(element).collect();
+    let elements: Vec<_> = (0..64).map(element).collect();
     let blinder = matching.blinder(&document).unwrap();
     let blinded = blinder.blind(first, elements).unwrap();
     let (matching, frame, _) = matching.send(blinded).unwrap();
