@@ -154,8 +154,8 @@ impl Default for LogConfig {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_message_bytes: 2 << 20,
-            chunk_elements: 32_768,
+            max_message_bytes: 1 << 20,
+            chunk_elements: 16_384,
             window_chunks: 4,
             max_sessions_total: 64,
             max_sessions_per_peer: 8,
@@ -552,7 +552,7 @@ mod tests {
         );
         let e = refusal("name = \"a\"\n[limits]\nmax_message_bytes = 65536");
         assert!(
-            e.contains("limits.max_message_bytes") && e.contains("327680"),
+            e.contains("limits.max_message_bytes") && e.contains("589824"),
             "{e}"
         );
         let e = refusal("name = \"a\"\n[log]\nformat = \"xml\"");

@@ -25,7 +25,7 @@ fn record() -> Vec<u8> {
     // Small chunks, so that there are several.
     let config = place.path("holder").join("node.toml");
     let text = fs::read_to_string(&config).unwrap();
-    let small = text.replace("chunk_elements = 32768", "chunk_elements = 10");
+    let small = text.replace("chunk_elements = 16384", "chunk_elements = 10");
     assert_ne!(small, text);
     fs::write(&config, small).unwrap();
     let serving = place.serve("holder");

@@ -85,7 +85,7 @@ fn make() -> Place {
     place.trust("trust.json", &["holder", "asker"]);
     let config = place.path("holder").join("node.toml");
     let text = fs::read_to_string(&config).unwrap();
-    let few = text.replace("chunk_elements = 32768", "chunk_elements = 64");
+    let few = text.replace("chunk_elements = 16384", "chunk_elements = 64");
     assert_ne!(few, text);
     fs::write(&config, few).unwrap();
     place.init("third");

@@ -58,7 +58,7 @@ impl Stage {
         ));
         place.trust("trust.json", &["holder", "asker"]);
         let stage = Self { place };
-        stage.limit("chunk_elements = 32768", "chunk_elements = 64");
+        stage.limit("chunk_elements = 16384", "chunk_elements = 64");
         stage
     }
 

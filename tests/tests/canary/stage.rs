@@ -69,7 +69,7 @@ impl Stage {
             ));
             stage.configure(home, "format = \"pretty\"", "format = \"json\"");
             stage.configure(home, "filter = \"info\"", "filter = \"trace\"");
-            stage.configure(home, "chunk_elements = 32768", "chunk_elements = 32");
+            stage.configure(home, "chunk_elements = 16384", "chunk_elements = 32");
             stage.does(&format!("tallyd peer export {home}.peer --home {home}"));
         }
         stage.does("tallyd peer add asker.peer --home holder");
