@@ -112,8 +112,7 @@ pub struct BlindedElements {
 }
 
 impl BlindedElements {
-    fn new(kernel: &dyn Kernel, points: Points) -> Result<Self, OprfError> {
-        let encodings = kernel.encode(&points);
+    fn new(points: Points, encodings: Vec<Encoding>) -> Result<Self, OprfError> {
         refuse_identity(&encodings)?;
         Ok(Self { encodings, points })
     }
@@ -154,8 +153,8 @@ pub fn blind_additive(
     check_inputs(inputs)?;
     check_lengths(inputs.len(), blinds.0.len())?;
     let mut points = kernel.hash_to_group(HASH_TO_GROUP_DST, inputs);
-    kernel.add_base(&mut points, kernel.generator(), &blinds.0);
-    BlindedElements::new(kernel, points)
+    let encodings = kernel.add_base_encode(&mut points, kernel.generator(), &blinds.0);
+    BlindedElements::new(points, encodings)
 }
 
 /// Blinds a chunk as RFC 9497, section 3.3.2, does: `C_i = r_i·H(x_i)`, encoded.
@@ -173,7 +172,9 @@ pub fn blind_scalar(
     check_inputs(inputs)?;
     check_lengths(inputs.len(), blinds.0.len())?;
     let points = kernel.hash_to_group(HASH_TO_GROUP_DST, inputs);
-    BlindedElements::new(kernel, kernel.mul_each(&points, &blinds.0))
+    let points = kernel.mul_each(&points, &blinds.0);
+    let encodings = kernel.encode(&points);
+    BlindedElements::new(points, encodings)
 }
 
 /// Finalizes a chunk that was blinded additively: `N_i = D_i - r_i·K`, hashed with `x_i`.
@@ -195,8 +196,8 @@ pub fn finalize_additive(
     check_lengths(inputs.len(), blinds.0.len())?;
     check_lengths(inputs.len(), verified.len())?;
     let (mut points, key) = verified.into_parts();
-    kernel.sub_base(&mut points, key.base(), &blinds.0);
-    hash_outputs(kernel, inputs, &Zeroizing::new(kernel.encode(&points)))
+    let elements = Zeroizing::new(kernel.sub_base_encode(&mut points, key.base(), &blinds.0));
+    hash_outputs(kernel, inputs, &elements)
 }
 
 /// Finalizes a chunk that was blinded as in the RFC: `N_i = r_i^-1·D_i`, hashed with

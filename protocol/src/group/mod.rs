@@ -153,6 +153,28 @@ pub trait Kernel: Send + Sync + sealed::Sealed {
     /// `P_i := P_i - s_i · base`.
     fn sub_base(&self, points: &mut Points, base: &Base, scalars: &[Scalar]);
 
+    /// [`add_base`](Kernel::add_base) and [`encode`](Kernel::encode) in one pass.
+    fn add_base_encode(
+        &self,
+        points: &mut Points,
+        base: &Base,
+        scalars: &[Scalar],
+    ) -> Vec<Encoding> {
+        self.add_base(points, base, scalars);
+        self.encode(points)
+    }
+
+    /// [`sub_base`](Kernel::sub_base) and [`encode`](Kernel::encode) in one pass.
+    fn sub_base_encode(
+        &self,
+        points: &mut Points,
+        base: &Base,
+        scalars: &[Scalar],
+    ) -> Vec<Encoding> {
+        self.sub_base(points, base, scalars);
+        self.encode(points)
+    }
+
     /// Encodes each point, in order. The identity becomes 32 zero bytes.
     fn encode(&self, points: &Points) -> Vec<Encoding>;
 

@@ -72,11 +72,33 @@ impl Batch {
     fn points(self) -> Points {
         Points(Repr::Ifma(self))
     }
+
+    fn copied(&self) -> Self {
+        Self {
+            groups: self.groups.clone(),
+            ..*self
+        }
+    }
+
+    /// Multiplies every point, and leaves halves of the products.
+    fn multiply(&mut self, digits: &Digits<'_>) {
+        let mut scratch = Scratch::new();
+        let mut none = Group::IDENTITY;
+        for (n, pair) in self.groups.chunks_mut(2).enumerate() {
+            let pair = match pair {
+                [a, b] => [a, b],
+                [a, ..] => [a, &mut none],
+                [] => continue,
+            };
+            digits.multiply(2 * n, pair, &mut scratch);
+        }
+        self.halved = true;
+    }
 }
 
-/// Points whose encodings share one inversion: enough to make it cheap, few enough to stay in the
-/// second cache.
-const ENCODE_GROUPS: usize = 64;
+/// Groups that go through several steps together, and share one inversion when they are encoded:
+/// enough to make it cheap, few enough to stay in the second cache.
+const BLOCK: usize = 64;
 
 static GENERATOR: LazyLock<Option<Base>> = LazyLock::new(|| {
     let kernel = Ifma::detect()?;
@@ -166,34 +188,7 @@ impl Kernel for Ifma {
     }
 
     fn hash_to_group(&self, dst: &[u8], inputs: &[&[u8]]) -> Points {
-        let mut to = Batch::new(inputs.len(), false);
-        let mut groups = to.groups.iter_mut();
-        // The words of both halves of eight strings, lane by lane as they come.
-        let mut halves = Zeroizing::new([[[0u64; 8]; 4]; 2]);
-        let mut lane = 0;
-        let mut left = inputs.len();
-        hash::expand_each(
-            self.sha512,
-            dst,
-            inputs,
-            |input, message| message.push(input),
-            |uniform| {
-                let words = halves.as_flattened_mut().iter_mut();
-                for (word, bytes) in words.zip(uniform.as_chunks().0) {
-                    word[lane] = u64::from_le_bytes(*bytes);
-                }
-                lane += 1;
-                left -= 1;
-                if (lane == 8 || left == 0)
-                    && let Some(group) = groups.next()
-                {
-                    enter!(ristretto::from_uniform(&halves, group));
-                    clear_lanes(group, lane);
-                    lane = 0;
-                }
-            },
-        );
-        to.points()
+        self.hashed(dst, inputs).points()
     }
 
     fn decode(&self, encodings: &[Encoding], valid: &mut [bool]) -> Points {
@@ -228,46 +223,54 @@ impl Kernel for Ifma {
     }
 
     fn mul(&self, points: &Points, scalar: &Scalar) -> Points {
-        let batch = batch(points);
-        // The halves of k·P are (k/2)·P; the halves of k·2Q are k·Q = (k/2)·2Q.
-        let half = scalar.half();
-        let factor = if batch.halved { scalar } else { &half };
-        let windows = Zeroizing::new(Windows::shared(factor));
-        multiplied(batch, |_| &windows)
+        let mut products = batch(points).copied();
+        products.multiply(&Digits::shared(scalar, products.halved));
+        products.points()
     }
 
     fn mul_each(&self, points: &Points, scalars: &[Scalar]) -> Points {
-        let batch = batch(points);
-        assert_eq!(batch.len, scalars.len(), "one scalar for each point");
-        let windows: Zeroizing<Vec<Windows>> = Zeroizing::new(
-            scalars
-                .chunks(8)
-                .map(|scalars| match batch.halved {
-                    true => Windows::each(scalars),
-                    false => Windows::each(&halves(scalars)),
-                })
-                .collect(),
-        );
-        multiplied(batch, |n| &windows[n])
+        let mut products = batch(points).copied();
+        assert_eq!(products.len, scalars.len(), "one scalar for each point");
+        products.multiply(&Digits::Each(scalars, products.halved));
+        products.points()
     }
 
     fn add_base(&self, points: &mut Points, base: &Base, scalars: &[Scalar]) {
-        add_multiples(points, base, scalars, false);
+        let batch = batch_mut(points);
+        assert_eq!(batch.len, scalars.len(), "one scalar for each point");
+        add_multiples(&mut batch.groups, batch.halved, base, scalars, false);
     }
 
     fn sub_base(&self, points: &mut Points, base: &Base, scalars: &[Scalar]) {
-        add_multiples(points, base, scalars, true);
+        let batch = batch_mut(points);
+        assert_eq!(batch.len, scalars.len(), "one scalar for each point");
+        add_multiples(&mut batch.groups, batch.halved, base, scalars, true);
+    }
+
+    fn add_base_encode(
+        &self,
+        points: &mut Points,
+        base: &Base,
+        scalars: &[Scalar],
+    ) -> Vec<Encoding> {
+        add_encode(batch_mut(points), base, scalars, false)
+    }
+
+    fn sub_base_encode(
+        &self,
+        points: &mut Points,
+        base: &Base,
+        scalars: &[Scalar],
+    ) -> Vec<Encoding> {
+        add_encode(batch_mut(points), base, scalars, true)
     }
 
     fn encode(&self, points: &Points) -> Vec<Encoding> {
         let batch = batch(points);
         let mut to = Vec::with_capacity(batch.len);
-        for groups in batch.groups.chunks(ENCODE_GROUPS) {
-            let len = (batch.len - to.len()).min(groups.len() * 8);
-            match batch.halved {
-                true => enter!(ristretto::encode_doubles(groups, len, &mut to)),
-                false => enter!(ristretto::encode(groups, len, &mut to)),
-            }
+        for groups in batch.groups.chunks(BLOCK) {
+            let left = batch.len - to.len();
+            encode_block(groups, left, batch.halved, &mut to);
         }
         to
     }
@@ -289,7 +292,14 @@ impl Kernel for Ifma {
     }
 
     fn hash_mul_encode(&self, dst: &[u8], inputs: &[&[u8]], scalar: &Scalar) -> Vec<Encoding> {
-        self.encode(&self.mul(&self.hash_to_group(dst, inputs), scalar))
+        let digits = Digits::shared(scalar, false);
+        let mut to = Vec::with_capacity(inputs.len());
+        for inputs in inputs.chunks(8 * BLOCK) {
+            let mut block = self.hashed(dst, inputs);
+            block.multiply(&digits);
+            encode_block(&block.groups, block.len, true, &mut to);
+        }
+        to
     }
 
     fn decode_mul_encode(
@@ -302,8 +312,60 @@ impl Kernel for Ifma {
         if valid.contains(&false) {
             return None;
         }
-        let products = self.encode(&self.mul(&points, scalar));
-        Some((points, products))
+        let digits = Digits::shared(scalar, false);
+        let mut to = Vec::with_capacity(encodings.len());
+        for groups in batch(&points).groups.chunks(BLOCK) {
+            let mut block = Batch {
+                groups: groups.to_vec(),
+                len: (encodings.len() - to.len()).min(8 * groups.len()),
+                halved: false,
+            };
+            block.multiply(&digits);
+            encode_block(&block.groups, block.len, true, &mut to);
+        }
+        Some((points, to))
+    }
+}
+
+impl Ifma {
+    fn hashed(&self, dst: &[u8], inputs: &[&[u8]]) -> Batch {
+        let mut to = Batch::new(inputs.len(), false);
+        let mut groups = to.groups.iter_mut();
+        // The words of both halves of eight strings, lane by lane as they come.
+        let mut halves = Zeroizing::new([[[0u64; 8]; 4]; 2]);
+        let mut lane = 0;
+        let mut left = inputs.len();
+        hash::expand_each(
+            self.sha512,
+            dst,
+            inputs,
+            |input, message| message.push(input),
+            |uniform| {
+                let words = halves.as_flattened_mut().iter_mut();
+                for (word, bytes) in words.zip(uniform.as_chunks().0) {
+                    word[lane] = u64::from_le_bytes(*bytes);
+                }
+                lane += 1;
+                left -= 1;
+                if (lane == 8 || left == 0)
+                    && let Some(group) = groups.next()
+                {
+                    enter!(ristretto::from_uniform(&halves, group));
+                    clear_lanes(group, lane);
+                    lane = 0;
+                }
+            },
+        );
+        to
+    }
+}
+
+/// Encodes the points of a block, the first `left` at most.
+fn encode_block(groups: &[Group], left: usize, halved: bool, to: &mut Vec<Encoding>) {
+    let len = left.min(8 * groups.len());
+    match halved {
+        true => enter!(ristretto::encode_doubles(groups, len, to)),
+        false => enter!(ristretto::encode(groups, len, to)),
     }
 }
 
@@ -331,50 +393,94 @@ fn repair(group: &mut Group, good: u8, wanted: u8, generator: &[[u64; 8]; 4]) {
     }
 }
 
+/// The scalars of a multiplication, recoded when they are needed: the digits take more room than
+/// the scalars.
+enum Digits<'a> {
+    /// One for all points.
+    Shared(Zeroizing<Windows>),
+    /// One for each point, of a batch that is halved or not.
+    Each(&'a [Scalar], bool),
+}
+
+impl Digits<'_> {
+    /// The halves of k·P are (k/2)·P; the halves of k·2Q are k·Q = (k/2)·2Q.
+    fn shared(scalar: &Scalar, halved: bool) -> Self {
+        Self::Shared(Zeroizing::new(match halved {
+            true => Windows::shared(scalar),
+            false => Windows::shared(&scalar.half()),
+        }))
+    }
+
+    /// Multiplies a pair of groups, the first of them the `n`th of its batch.
+    fn multiply(&self, n: usize, pair: [&mut Group; 2], scratch: &mut Scratch) {
+        match self {
+            Self::Shared(windows) => {
+                enter!(multiply::multiply(pair, [windows, windows], scratch));
+            }
+            Self::Each(scalars, halved) => {
+                let windows = |n: usize| {
+                    let scalars = scalars.chunks(8).nth(n).unwrap_or_default();
+                    Zeroizing::new(match halved {
+                        true => Windows::each(scalars),
+                        false => Windows::each(&halves(scalars)),
+                    })
+                };
+                let (first, second) = (windows(n), windows(n + 1));
+                enter!(multiply::multiply(pair, [&first, &second], scratch));
+            }
+        }
+    }
+}
+
 fn halves(scalars: &[Scalar]) -> Vec<Scalar> {
     scalars.iter().map(Scalar::half).collect()
 }
 
-/// Multiplies every group of a batch by the scalars that `windows` gives for it.
-fn multiplied<'a>(from: &Batch, windows: impl Fn(usize) -> &'a Windows) -> Points {
-    let mut to = Batch {
-        groups: from.groups.clone(),
-        len: from.len,
-        halved: true,
-    };
-    let mut scratch = Scratch::new();
-    let mut none = Group::IDENTITY;
-    for (n, pair) in to.groups.chunks_mut(2).enumerate() {
-        let first = windows(2 * n);
-        let (pair, digits) = match pair {
-            [a, b] => ([a, b], [first, windows(2 * n + 1)]),
-            [a, ..] => ([a, &mut none], [first, first]),
-            [] => continue,
-        };
-        enter!(multiply::multiply(pair, digits, &mut scratch));
+/// Adds multiples of a base to the points of some groups, or subtracts them.
+fn add_multiples(
+    groups: &mut [Group],
+    halved: bool,
+    base: &Base,
+    scalars: &[Scalar],
+    subtract: bool,
+) {
+    // Few enough to stay in the first cache with one digit's entries.
+    const GROUPS: usize = 8;
+    for (groups, scalars) in groups.chunks_mut(GROUPS).zip(scalars.chunks(8 * GROUPS)) {
+        let digits: Zeroizing<Vec<Fives>> = Zeroizing::new(
+            scalars
+                .chunks(8)
+                .map(|scalars| match halved {
+                    true => Fives::each(&halves(scalars)),
+                    false => Fives::each(scalars),
+                })
+                .collect(),
+        );
+        enter!(table(base).add(groups, &digits, subtract));
     }
-    to.points()
 }
 
-fn add_multiples(points: &mut Points, base: &Base, scalars: &[Scalar], subtract: bool) {
-    let Repr::Ifma(batch) = &mut points.0 else {
-        foreign()
-    };
+/// [`add_multiples`], and encodes, block by block.
+fn add_encode(batch: &mut Batch, base: &Base, scalars: &[Scalar], subtract: bool) -> Vec<Encoding> {
     assert_eq!(batch.len, scalars.len(), "one scalar for each point");
-    let fives: Zeroizing<Vec<Fives>> = Zeroizing::new(
-        scalars
-            .chunks(8)
-            .map(|scalars| match batch.halved {
-                true => Fives::each(&halves(scalars)),
-                false => Fives::each(scalars),
-            })
-            .collect(),
-    );
-    enter!(table(base).add(&mut batch.groups, &fives, subtract));
+    let mut to = Vec::with_capacity(batch.len);
+    let blocks = batch.groups.chunks_mut(BLOCK);
+    for (groups, scalars) in blocks.zip(scalars.chunks(8 * BLOCK)) {
+        add_multiples(groups, batch.halved, base, scalars, subtract);
+        encode_block(groups, scalars.len(), batch.halved, &mut to);
+    }
+    to
 }
 
 fn batch(points: &Points) -> &Batch {
     match &points.0 {
+        Repr::Ifma(batch) => batch,
+        _ => foreign(),
+    }
+}
+
+fn batch_mut(points: &mut Points) -> &mut Batch {
+    match &mut points.0 {
         Repr::Ifma(batch) => batch,
         _ => foreign(),
     }

@@ -107,10 +107,6 @@ pub(in crate::group) struct Table {
     digits: Vec<Entries>,
 }
 
-/// Groups that are worked on together: few enough to stay in the first cache with one digit's
-/// entries.
-const BLOCK: usize = 8;
-
 impl Table {
     /// The table of the point in lane 0 of `group`.
     #[target_feature(enable = "avx512f,avx512ifma")]
@@ -147,16 +143,15 @@ impl Table {
         &self.point
     }
 
-    /// Adds `s·P` to each point, s the scalar of its lane; subtracts it if `subtract`.
+    /// Adds `s·P` to each point, s the scalar of its lane; subtracts it if `subtract`. All groups
+    /// take one digit after the other, so a few of them are best.
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn add(&self, groups: &mut [Group], scalars: &[Fives], subtract: bool) {
         let flip = if subtract { 0xff } else { 0 };
-        for (groups, scalars) in groups.chunks_mut(BLOCK).zip(scalars.chunks(BLOCK)) {
-            for (n, entries) in self.digits.iter().enumerate() {
-                for (group, scalars) in groups.iter_mut().zip(scalars) {
-                    let negative = scalars.negative[n] ^ flip;
-                    add_entry(group, entries, &scalars.sizes[n], negative);
-                }
+        for (n, entries) in self.digits.iter().enumerate() {
+            for (group, scalars) in groups.iter_mut().zip(scalars) {
+                let negative = scalars.negative[n] ^ flip;
+                add_entry(group, entries, &scalars.sizes[n], negative);
             }
         }
     }
