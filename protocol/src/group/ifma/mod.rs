@@ -397,7 +397,7 @@ fn repair(group: &mut Group, good: u8, wanted: u8, generator: &[[u64; 8]; 4]) {
 /// the scalars.
 enum Digits<'a> {
     /// One for all points.
-    Shared(Zeroizing<Windows>),
+    Shared(Box<Zeroizing<Windows>>),
     /// One for each point, of a batch that is halved or not.
     Each(&'a [Scalar], bool),
 }
@@ -405,10 +405,10 @@ enum Digits<'a> {
 impl Digits<'_> {
     /// The halves of k·P are (k/2)·P; the halves of k·2Q are k·Q = (k/2)·2Q.
     fn shared(scalar: &Scalar, halved: bool) -> Self {
-        Self::Shared(Zeroizing::new(match halved {
+        Self::Shared(Box::new(Zeroizing::new(match halved {
             true => Windows::shared(scalar),
             false => Windows::shared(&scalar.half()),
-        }))
+        })))
     }
 
     /// Multiplies a pair of groups, the first of them the `n`th of its batch.
