@@ -77,7 +77,8 @@ impl Kernel for Wrong {
     }
 
     fn add_base(&self, points: &mut Points, base: &Base, scalars: &[Scalar]) {
-        match self.wrong("add_base") {
+        let many = self.wrong("add_base to many") && scalars.len() > 64;
+        match self.wrong("add_base") || many {
             true => reference().sub_base(points, base, scalars),
             false => reference().add_base(points, base, scalars),
         }
@@ -100,8 +101,15 @@ impl Kernel for Wrong {
     }
 
     fn msm_vartime(&self, scalars: &[Scalar], lists: &[&Points]) -> Points {
-        let sums = reference().msm_vartime(scalars, lists);
-        match self.wrong("msm_vartime") {
+        let mut lists = lists.to_vec();
+        if self.wrong("msm_vartime of lists") && lists.len() > 1 {
+            lists[1] = lists[0];
+        }
+        let sums = reference().msm_vartime(scalars, &lists);
+        // Sums of few do without buckets, and the narrowest windows without ranges.
+        let few = self.wrong("msm_vartime of few") && scalars.len() < 49;
+        let many = self.wrong("msm_vartime of many") && scalars.len() > 100;
+        match self.wrong("msm_vartime") || few || many {
             true => reference().mul(&sums, &scalars[0]),
             false => sums,
         }
@@ -162,7 +170,11 @@ fn every_method_that_is_wrong_fails_the_self_test() {
         "add_base",
         "sub_base",
         "encode",
+        "add_base to many",
         "msm_vartime",
+        "msm_vartime of few",
+        "msm_vartime of many",
+        "msm_vartime of lists",
         "hash_mul_encode",
         "decode_mul_encode",
     ] {

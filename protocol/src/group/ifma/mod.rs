@@ -492,3 +492,7 @@ fn table(base: &Base) -> &Table {
         _ => foreign(),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
