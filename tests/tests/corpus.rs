@@ -119,6 +119,11 @@ fn no_receiver_is_served_beyond_what_it_is_charged() {
 }
 
 #[test]
+fn kernels_agree_on_any_chain_of_operations() {
+    all("kernel");
+}
+
+#[test]
 fn many_messages_hash_as_each_alone() {
     all("sha512");
 }

@@ -14,6 +14,7 @@ mod delta;
 mod frames;
 mod identifiers;
 mod input;
+mod kernel;
 mod label;
 mod mapping;
 mod merkle;
@@ -41,6 +42,7 @@ pub const TARGETS: [Target; 16] = [
     Target::new("delta", delta::run, delta::seeds),
     Target::new("frames", frames::run, frames::seeds),
     Target::new("identifiers", identifiers::run, identifiers::seeds),
+    Target::new("kernel", kernel::run, kernel::seeds),
     Target::new("label", label::run, label::seeds),
     Target::new("mapping", mapping::run, mapping::seeds),
     Target::new("merkle", merkle::run, merkle::seeds),
