@@ -8,9 +8,9 @@
 //! tls/               node.crt, node.csr, ca.crt
 //! exported.peer      the manifest that was given to peers last
 //! state.db           state store
-//! collections/       what this node offers
+//! collections/       what this node offers, and what of it is not finished
 //! records/           session records
-//! cache/snapshots/   snapshots of peers; may be deleted
+//! cache/snapshots/   snapshots of peers, and the marks of those that were verified; may be deleted
 //! ```
 //! Everything is for the owner only. `tally` and `tallyd` use one home at the same time.
 

@@ -144,10 +144,10 @@ fn purpose(name: &Name) -> String {
     format!("unfinished publication of {name}")
 }
 
-/// Whether a publication of this collection was begun and not ended.
+/// Whether a publication of this collection was begun and has died. One that is under way is none.
 #[must_use]
 pub fn is_unfinished(home: &Home, name: &Name) -> bool {
-    folder_of(home, name).exists()
+    folder_of(home, name).exists() && super::lock(home, name).is_ok()
 }
 
 /// Whether it came as far as a checkpoint, good or not.
