@@ -37,7 +37,7 @@ use tallystick_protocol::{
 };
 
 /// Targets of `fuzz/`, by name.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     Target::new("chunk", chunk::run, chunk::seeds),
     Target::new("delta", delta::run, delta::seeds),
     Target::new("frames", frames::run, frames::seeds),
