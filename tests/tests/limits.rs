@@ -195,6 +195,7 @@ async fn read_nothing(
     let request = SnapshotRequest {
         digest: digest.to_vec(),
         from_bucket: 0,
+        have: Vec::new(),
     };
     Ok(client.snapshot(request).await?.into_inner())
 }
