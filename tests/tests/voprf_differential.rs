@@ -107,7 +107,7 @@ fn bytes(outputs: &[Output]) -> Vec<[u8; 64]> {
 
 fn blinds(inputs: &[&[u8]]) -> Vec<tallystick_protocol::group::Scalar> {
     let seed = SessionSeed::new([3; 32]);
-    seed.blinds(reference(), &[1; 16], "document", 0, inputs)
+    seed.blinds(tested(), &[1; 16], "document", 0, inputs)
         .unwrap()
 }
 
