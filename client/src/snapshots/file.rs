@@ -191,11 +191,6 @@ impl CachedSnapshot {
             0 => 0,
             bits => prefix >> (64 - bits.min(64)),
         };
-        let prefix = |tag: &[u8]| {
-            let mut first = [0u8; 8];
-            first.iter_mut().zip(tag).for_each(|(to, from)| *to = *from);
-            u64::from_be_bytes(first)
-        };
         // Numbers sort faster than slices.
         let mut order: Vec<(u64, usize)> = Vec::with_capacity(tags.len());
         order.extend(tags.iter().enumerate().map(|(i, tag)| (prefix(tag), i)));
@@ -234,15 +229,7 @@ impl CachedSnapshot {
                 let at = usize::try_from(from - start).unwrap_or(usize::MAX);
                 let frame = read.get(at..at.saturating_add(length)).unwrap_or_default();
                 let bucket = self.bucket(index, frame)?;
-                for (_, i) in run {
-                    let (Some(tag), Some(place)) = (tags.get(*i), places.get_mut(*i)) else {
-                        continue;
-                    };
-                    *place = bucket.find(tag).map(|position| TagPlace {
-                        bucket: bucket.index(),
-                        position: u32::try_from(position).unwrap_or(u32::MAX),
-                    });
-                }
+                find_run(&bucket, run, tags, &mut places);
             }
             rest = behind;
         }
@@ -260,6 +247,54 @@ impl CachedSnapshot {
         let tag = bucket.tags().nth(position).ok_or_else(missing)?.to_vec();
         let sealed = bucket.sealed_label(position).ok_or_else(missing)?.to_vec();
         Ok((tag, sealed))
+    }
+}
+
+/// The first eight bytes of a tag as a number, zeros behind a shorter one: tags compare as these do.
+fn prefix(tag: &[u8]) -> u64 {
+    match tag.first_chunk::<8>() {
+        Some(first) => u64::from_be_bytes(*first),
+        None => {
+            let mut first = [0u8; 8];
+            first.iter_mut().zip(tag).for_each(|(to, from)| *to = *from);
+            u64::from_be_bytes(first)
+        }
+    }
+}
+
+/// Tags of a bucket for each tag looked up in it, from which on walking beside them all is faster
+/// than searching for each.
+const FEW: usize = 16;
+
+/// Looks up the tags of one bucket: `run` are their prefixes, ascending, and their places in `tags`.
+fn find_run(
+    bucket: &Bucket<'_>,
+    run: &[(u64, usize)],
+    tags: &[&[u8]],
+    places: &mut [Option<TagPlace>],
+) {
+    let many = run.len() * FEW >= bucket.len();
+    let mut walk = bucket.tags().enumerate().peekable();
+    for (wanted, i) in run {
+        let (Some(tag), Some(place)) = (tags.get(*i), places.get_mut(*i)) else {
+            continue;
+        };
+        let position = if many {
+            // Both ascend: what is below one tag is below the next.
+            while walk.next_if(|(_, here)| prefix(here) < *wanted).is_some() {}
+            match walk.peek() {
+                Some((position, here)) if here == tag => Some(*position),
+                // Tags that begin alike.
+                Some((_, here)) if prefix(here) == *wanted => bucket.find(tag),
+                _ => None,
+            }
+        } else {
+            bucket.find(tag)
+        };
+        *place = position.map(|position| TagPlace {
+            bucket: bucket.index(),
+            position: u32::try_from(position).unwrap_or(u32::MAX),
+        });
     }
 }
 
