@@ -4,6 +4,7 @@ use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::time::TimeVal;
+use nix::time::ClockId;
 
 use crate::error::{AgencyError, Result};
 use crate::memory;
@@ -92,17 +93,13 @@ pub fn usage() -> Result<Usage> {
     })
 }
 
-/// Processor time of the calling thread so far, in seconds, to the microsecond. `None` where the system
-/// does not count it.
+/// Processor time of the calling thread so far, in seconds. `None` where the system does not count it.
+///
+/// Not by `getrusage`, which counts ticks of some milliseconds on many systems.
 #[must_use]
 pub fn thread_cpu_seconds() -> Option<f64> {
-    #[cfg(target_os = "linux")]
-    {
-        let usage = getrusage(UsageWho::RUSAGE_THREAD).ok()?;
-        Some(seconds(usage.user_time()) + seconds(usage.system_time()))
-    }
-    #[cfg(not(target_os = "linux"))]
-    None
+    let time = ClockId::CLOCK_THREAD_CPUTIME_ID.now().ok()?;
+    Some(time.tv_sec() as f64 + time.tv_nsec() as f64 / 1e9)
 }
 
 fn seconds(time: TimeVal) -> f64 {
@@ -165,7 +162,6 @@ mod tests {
         assert!(after.peak_rss_bytes >= 64 << 20);
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_thread_is_charged_for_its_own_work_alone() {
         let before = thread_cpu_seconds().unwrap();
