@@ -32,7 +32,11 @@ fn spooled(layout: Layout, bits: u32, records: &[(Tag, Vec<u8>)]) -> (tempfile::
     (dir, spool)
 }
 
-fn sorted(spool: &Spool, budget: usize) -> (Vec<(Tag, Vec<u8>, bool)>, usize, u64) {
+/// Tag, label, and whether that was cut.
+type Element = (Tag, Vec<u8>, bool);
+
+/// The elements, the longest label, the labels that were cut.
+fn sorted(spool: &Spool, budget: usize) -> (Vec<Element>, usize, u64) {
     let sorter = Sorter { columns: 1, budget };
     let mut partitions = 0;
     let counted = sorter.sort(spool, Side::Real, |done| partitions = done);
@@ -92,7 +96,7 @@ proptest! {
         };
         let records: Vec<(Tag, Vec<u8>)> = rows
             .iter()
-            .map(|(tag, n, long)| (Tag::from(*tag) * 0x0503_0109 << 90, label(*n, *long)))
+            .map(|(tag, n, long)| ((Tag::from(*tag) * 0x0503_0109) << 90, label(*n, *long)))
             .collect();
         let mut want: BTreeMap<Tag, Vec<&[u8]>> = BTreeMap::new();
         for (tag, label) in &records {

@@ -191,14 +191,9 @@ impl Work<'_> {
                 progress(Stage::Sealing, done, total);
             }
         };
-        if label_bytes == 0 {
-            both.each(|record| {
-                let tag = record.whole.get(..tag_len).unwrap_or_default();
-                count(1);
-                builder.push(tag, &[], &mut emit)
-            })?;
-        } else {
-            let most = (SEALED_AT_ONCE / label_bytes).clamp(SEAL_SLICE, MOST_AT_ONCE);
+        // There are no labels where a label has no bytes.
+        if let Some(at_once) = SEALED_AT_ONCE.checked_div(label_bytes) {
+            let most = at_once.clamp(SEAL_SLICE, MOST_AT_ONCE);
             let mut gathered = Gathered::default();
             let mut seal = |gathered: &mut Gathered| -> Result<()> {
                 let sealed = gathered.seal_all(tag_len, label_bytes, &context)?;
@@ -218,6 +213,12 @@ impl Work<'_> {
                 }
             })?;
             seal(&mut gathered)?;
+        } else {
+            both.each(|record| {
+                let tag = record.whole.get(..tag_len).unwrap_or_default();
+                count(1);
+                builder.push(tag, &[], &mut emit)
+            })?;
         }
         let (header, digest) = builder.finish(&key, &mut emit)?;
         out.flush().map_err(io("write to"))?;
