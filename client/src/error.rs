@@ -65,15 +65,15 @@ pub(crate) fn from_status(status: &Status, what_was_charged: &str) -> Failure {
     Failure::new(exit, code, what, next)
 }
 
-/// A failure of the own side while a session is under way: what it means for the charge.
-pub(crate) fn under_way(failure: Failure) -> Failure {
+/// A failure to write what a closed session found: what it means for the charge.
+pub(crate) fn after_the_charge(failure: Failure) -> Failure {
     if failure.code != "table-changed" {
         return failure;
     }
     Failure {
-        next:
-            "what was sent by then stays charged; let no program write to the file, and start again"
-                .to_owned(),
+        next: "what was sent stays charged: with the table as it was, the same command writes the \
+               matches without asking again; as it is now it is another session"
+            .to_owned(),
         ..failure
     }
 }

@@ -190,6 +190,7 @@ impl Exchange for Service {
                 Status::not_found("not-available: no such snapshot for this peer")
             })?;
         tracing::info!(peer = identity.agency, digest = %Hex(digest), from_bucket, "snapshot read");
+        let whole = have.is_empty();
         let deltas = deltas::leading(&self.node.home, name, digest, &have)?;
         let file = File::open(&path)
             .map_err(|_| Status::not_found("not-available: no such snapshot for this peer"))?;
@@ -205,7 +206,7 @@ impl Exchange for Service {
         };
         let sending = self.node.metrics.snapshot();
         tokio::task::spawn_blocking(move || {
-            match deltas.is_empty() {
+            match whole {
                 true => send_snapshot(file, from_bucket, &out),
                 false => deltas::send(&deltas, from_bucket, &out),
             }

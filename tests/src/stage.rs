@@ -76,7 +76,7 @@ impl Stage {
     pub fn publish(&self) {
         self.place.does(
             "tallyd collection publish watchlist --home holder --input watchlist.csv \
-             --key document=number,state --label case --peer-budget 1000000",
+             --key document=number,state --label case --full --peer-budget 1000000",
         );
     }
 

@@ -55,7 +55,7 @@ use self::{
 use crate::{
     collections::catalogue,
     connect::{Connected, connect},
-    error::{bug, under_way},
+    error::{after_the_charge, bug},
     input::{Hits, Plan},
     progress::Progress,
     snapshots::{self, CachedSnapshot, blocking},
@@ -158,7 +158,7 @@ impl Runner<'_> {
                 if failure.exit == Exit::PeerFault {
                     return Err(self.set_aside(&session, failure).await?);
                 }
-                return Err(under_way(failure));
+                return Err(failure);
             }
         };
         self.conclude(plan, session, snapshot, settled, resumed)
@@ -475,8 +475,8 @@ impl Runner<'_> {
         let labels = LabelOpener::new(Arc::clone(&snapshot), context, columns.len());
         let matched = settled.hits.elements();
         let (again, hits) = (Arc::clone(&plan), settled.hits);
-        let (writer, spoiled) =
-            blocking(move || output::write_hits(&again, &labels, hits, writer)).await?;
+        let writing = blocking(move || output::write_hits(&again, &labels, hits, writer));
+        let (writer, spoiled) = writing.await.map_err(after_the_charge)?;
         self.options.finishing.begin();
         plan.finish_rejects()?;
         let written = writer.finish().map_err(AgencyError::from)?;
