@@ -1,6 +1,6 @@
 //! Scalars as signed digits. No branch and no address depends on a digit.
 
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::field::Mask;
 use crate::group::Scalar;
@@ -26,39 +26,43 @@ pub(super) struct Window {
 pub(super) struct Windows(pub(super) [Window; WINDOWS]);
 
 impl Windows {
-    const ZERO: Self = Self(
+    /// All scalars zero.
+    pub(super) const ZERO: Self = Self(
         [Window {
             take: [0; 8],
             negative: 0,
         }; WINDOWS],
     );
 
-    /// The same scalar in all lanes.
-    pub(super) fn shared(scalar: &Scalar) -> Self {
-        let mut windows = Self::ZERO;
-        windows.set(scalar, 0xff);
-        windows
+    /// The same scalar in all lanes. In place, where zeros were: what is moved leaves copies behind.
+    pub(super) fn fill_shared(&mut self, scalar: &Scalar) {
+        self.set(scalar, 0xff);
     }
 
-    /// A scalar for each lane; zero for lanes that have none.
+    /// A scalar for each lane; zero for lanes that have none. In place, where zeros were.
+    pub(super) fn fill_each(&mut self, scalars: &[Scalar]) {
+        for (lane, scalar) in scalars.iter().enumerate().take(8) {
+            self.set(scalar, 1 << lane);
+        }
+    }
+
+    /// As [`fill_each`](Self::fill_each), for public scalars.
     pub(super) fn each(scalars: &[Scalar]) -> Self {
         let mut windows = Self::ZERO;
-        for (lane, scalar) in scalars.iter().enumerate().take(8) {
-            windows.set(scalar, 1 << lane);
-        }
+        windows.fill_each(scalars);
         windows
     }
 
     fn set(&mut self, scalar: &Scalar, lanes: Mask) {
-        let mut digits = radix_16(scalar);
-        for (window, digit) in self.0.iter_mut().zip(&digits) {
+        let mut digits = Zeroizing::new([0; WINDOWS]);
+        radix_16(scalar, &mut digits);
+        for (window, digit) in self.0.iter_mut().zip(digits.iter()) {
             let (size, negative) = split(*digit);
             for (take, entry) in window.take.iter_mut().zip(1u8..) {
                 *take |= lanes & equal(size, entry);
             }
             window.negative |= lanes & negative;
         }
-        digits.zeroize();
     }
 }
 
@@ -71,29 +75,32 @@ pub(super) struct Fives {
 }
 
 impl Fives {
-    /// A scalar for each lane; zero for lanes that have none.
-    pub(super) fn each(scalars: &[Scalar]) -> Self {
-        let mut fives = Self {
-            sizes: [[0; 8]; FIVES],
-            negative: [0; FIVES],
-        };
+    /// All scalars zero.
+    pub(super) const ZERO: Self = Self {
+        sizes: [[0; 8]; FIVES],
+        negative: [0; FIVES],
+    };
+
+    /// A scalar for each lane; zero for lanes that have none. In place, where zeros were: what is
+    /// moved leaves copies behind.
+    pub(super) fn fill_each(&mut self, scalars: &[Scalar]) {
+        let mut digits = Zeroizing::new([0; FIVES]);
         for (lane, scalar) in scalars.iter().enumerate().take(8) {
-            let mut digits = radix_32(scalar);
+            radix_32(scalar, &mut digits);
             for (n, digit) in digits.iter().enumerate() {
                 let (size, negative) = split(*digit);
-                fives.sizes[n][lane] = size;
-                fives.negative[n] |= (1 << lane) & negative;
+                self.sizes[n][lane] = size;
+                self.negative[n] |= (1 << lane) & negative;
             }
-            digits.zeroize();
         }
-        fives
     }
 }
 
-/// Size of a digit, and all ones if it is negative.
+/// Size of a digit, and all ones if it is negative. Wrapping, although nothing wraps: the check would
+/// be a jump after a secret.
 fn split(digit: i8) -> (u8, Mask) {
     let sign = digit >> 7;
-    (((digit ^ sign) - sign) as u8, sign as u8)
+    ((digit ^ sign).wrapping_sub(sign) as u8, sign as u8)
 }
 
 /// All ones where `a == b`.
@@ -103,9 +110,8 @@ fn equal(a: u8, b: u8) -> Mask {
 }
 
 /// Digits from -8 to 7 (the last one from 0 to 2), least first.
-fn radix_16(scalar: &Scalar) -> [i8; WINDOWS] {
+fn radix_16(scalar: &Scalar, digits: &mut [i8; WINDOWS]) {
     let bytes = scalar.to_bytes();
-    let mut digits = [0i8; WINDOWS];
     let mut carry = 0i8;
     for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes.iter()) {
         for (digit, part) in pair.iter_mut().zip([byte & 15, byte >> 4]) {
@@ -115,13 +121,11 @@ fn radix_16(scalar: &Scalar) -> [i8; WINDOWS] {
         }
     }
     // A scalar is below 2^253: nothing is carried out of the last digit.
-    digits
 }
 
 /// Digits from -16 to 15 (the last one from 0 to 8), least first.
-fn radix_32(scalar: &Scalar) -> [i8; FIVES] {
+fn radix_32(scalar: &Scalar, digits: &mut [i8; FIVES]) {
     let bytes = scalar.to_bytes();
-    let mut digits = [0i8; FIVES];
     let mut carry = 0i8;
     for (n, digit) in digits.iter_mut().enumerate() {
         let (byte, shift) = (n * 5 / 8, n * 5 % 8);
@@ -131,5 +135,4 @@ fn radix_32(scalar: &Scalar) -> [i8; FIVES] {
         carry = (value + 16) >> 5;
         *digit = value - (carry << 5);
     }
-    digits
 }

@@ -83,7 +83,8 @@ impl Batch {
     /// Multiplies every point, and leaves halves of the products.
     fn multiply(&mut self, digits: &Digits<'_>) {
         let mut scratch = Scratch::new();
-        let mut none = Group::IDENTITY;
+        // What it comes to be has the digits in its Z.
+        let mut none = Zeroizing::new(Group::IDENTITY);
         for (n, pair) in self.groups.chunks_mut(2).enumerate() {
             let pair = match pair {
                 [a, b] => [a, b],
@@ -130,7 +131,8 @@ impl sealed::Sealed for Ifma {}
 ///
 /// # Safety
 ///
-/// Only within methods of [`Ifma`], which exists where the CPU has the instructions.
+/// Only within methods of [`Ifma`], which exists where the CPU has the instructions, and what they
+/// alone call.
 macro_rules! enter {
     ($call:expr) => {
         // SAFETY: `Ifma::detect` has found avx512f and avx512ifma, which is all that the function
@@ -405,10 +407,12 @@ enum Digits<'a> {
 impl Digits<'_> {
     /// The halves of k·P are (k/2)·P; the halves of k·2Q are k·Q = (k/2)·2Q.
     fn shared(scalar: &Scalar, halved: bool) -> Self {
-        Self::Shared(Box::new(Zeroizing::new(match halved {
-            true => Windows::shared(scalar),
-            false => Windows::shared(&scalar.half()),
-        })))
+        let mut windows = Box::new(Zeroizing::new(Windows::ZERO));
+        match halved {
+            true => windows.fill_shared(scalar),
+            false => windows.fill_shared(&scalar.half()),
+        }
+        Self::Shared(windows)
     }
 
     /// Multiplies a pair of groups, the first of them the `n`th of its batch.
@@ -418,15 +422,16 @@ impl Digits<'_> {
                 enter!(multiply::multiply(pair, [windows, windows], scratch));
             }
             Self::Each(scalars, halved) => {
-                let windows = |n: usize| {
-                    let scalars = scalars.chunks(8).nth(n).unwrap_or_default();
-                    Zeroizing::new(match halved {
-                        true => Windows::each(scalars),
-                        false => Windows::each(&halves(scalars)),
-                    })
-                };
-                let (first, second) = (windows(n), windows(n + 1));
-                enter!(multiply::multiply(pair, [&first, &second], scratch));
+                let mut windows = Zeroizing::new([Windows::ZERO; 2]);
+                let scalars = scalars.chunks(8).skip(n);
+                for (windows, scalars) in windows.iter_mut().zip(scalars) {
+                    match halved {
+                        true => windows.fill_each(scalars),
+                        false => windows.fill_each(&halves(scalars)),
+                    }
+                }
+                let [first, second] = &*windows;
+                enter!(multiply::multiply(pair, [first, second], scratch));
             }
         }
     }
@@ -447,15 +452,13 @@ fn add_multiples(
     // Few enough to stay in the first cache with one digit's entries.
     const GROUPS: usize = 8;
     for (groups, scalars) in groups.chunks_mut(GROUPS).zip(scalars.chunks(8 * GROUPS)) {
-        let digits: Zeroizing<Vec<Fives>> = Zeroizing::new(
-            scalars
-                .chunks(8)
-                .map(|scalars| match halved {
-                    true => Fives::each(&halves(scalars)),
-                    false => Fives::each(scalars),
-                })
-                .collect(),
-        );
+        let mut digits = Zeroizing::new(vec![Fives::ZERO; scalars.len().div_ceil(8)]);
+        for (digits, scalars) in digits.iter_mut().zip(scalars.chunks(8)) {
+            match halved {
+                true => digits.fill_each(&halves(scalars)),
+                false => digits.fill_each(scalars),
+            }
+        }
         enter!(table(base).add(groups, &digits, subtract));
     }
 }

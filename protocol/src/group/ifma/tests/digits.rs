@@ -44,7 +44,8 @@ fn signed(size: u8, negative: u8, lane: usize) -> BigInt {
 fn digits_add_up() {
     let scalars = scalars();
     for chunk in scalars.chunks(8) {
-        let (windows, fives) = (Windows::each(chunk), Fives::each(chunk));
+        let (windows, mut fives) = (Windows::each(chunk), Fives::ZERO);
+        fives.fill_each(chunk);
         for lane in 0..8 {
             let expected = chunk.get(lane).map_or(BigInt::ZERO, number);
             let windows = windows.0.iter().rev().fold(BigInt::ZERO, |sum, window| {
@@ -65,10 +66,8 @@ fn digits_add_up() {
         }
     }
     for scalar in &scalars {
-        let (shared, each) = (
-            Windows::shared(scalar),
-            Windows::each(std::slice::from_ref(scalar)),
-        );
+        let (mut shared, each) = (Windows::ZERO, Windows::each(std::slice::from_ref(scalar)));
+        shared.fill_shared(scalar);
         for (shared, each) in shared.0.iter().zip(&each.0) {
             for (shared, each) in shared.take.iter().zip(each.take) {
                 assert_eq!(*shared, if each == 1 { 0xff } else { 0 });
