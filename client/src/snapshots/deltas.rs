@@ -213,7 +213,7 @@ struct Changed {
     over: File,
     end: u64,
     /// Where those that changed lie in `over`.
-    moved: BTreeMap<u32, (u64, usize)>,
+    moved: BTreeMap<u32, Room>,
 }
 
 impl Changed {
@@ -250,27 +250,45 @@ impl Changed {
     }
 
     fn bucket(&self, index: u32) -> Outcome<Frame> {
-        let in_base = || self.places.get(index as usize);
         let (file, place) = match self.moved.get(&index) {
-            Some(place) => (&self.over, Some(place)),
-            None => (&self.base, in_base()),
+            Some(room) => (&self.over, Some((room.at, room.length))),
+            None => (&self.base, self.places.get(index as usize).copied()),
         };
         let missing = || crate::error::bug("a bucket out of range");
         let (at, length) = place.ok_or_else(missing)?;
-        let mut bytes = vec![0u8; *length];
-        let read = file.read_exact_at(&mut bytes, *at);
+        let mut bytes = vec![0u8; length];
+        let read = file.read_exact_at(&mut bytes, at);
         read.map_err(|e| io("read", &self.path, e))?;
         Ok(Frame::from_bytes(bytes).map_err(AgencyError::from)?)
     }
 
+    /// Keeps a bucket that changed. One that changes again takes the room it had, so that many deltas
+    /// take little more of the disk than one.
     fn put(&mut self, index: u32, bucket: &Frame) -> Outcome<()> {
-        let written = self.over.write_all_at(bucket.bytes(), self.end);
-        written.map_err(|e| io("write beside", &self.path, e))?;
         let length = bucket.bytes().len();
-        self.moved.insert(index, (self.end, length));
-        self.end += length as u64;
+        let fits = |room: &Room| length <= room.size;
+        let room = match self.moved.get(&index).copied().filter(fits) {
+            Some(room) => room,
+            None => {
+                let size = length + length / 4;
+                let at = self.end;
+                self.end += size as u64;
+                Room { at, size, length }
+            }
+        };
+        let written = self.over.write_all_at(bucket.bytes(), room.at);
+        written.map_err(|e| io("write beside", &self.path, e))?;
+        self.moved.insert(index, Room { length, ..room });
         Ok(())
     }
+}
+
+/// Where a bucket that changed lies, and how long it may become there.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    at: u64,
+    size: usize,
+    length: usize,
 }
 
 /// Makes the deltas on the snapshot `base`, and writes what comes of it to `part`. False if the copy of
