@@ -10,7 +10,7 @@ use nix::{
 };
 use serde_json::Value;
 use tallystick_protocol::group;
-use tallystick_tests::{kernel, place::Place, running::wait_for};
+use tallystick_tests::{document::document, kernel, place::Place, running::wait_for};
 
 const SMALL: &str = "tally bench --batch 512 --repeats 2";
 
@@ -138,4 +138,25 @@ fn an_interrupt_leaves_nothing() {
     wait_for("an empty folder", || {
         (fs::read_dir(&temporary).unwrap().count() == 0).then_some(())
     });
+}
+
+/// The commands of docs/performance.md, as they stand but for sizes.
+#[test]
+fn commands_that_the_document_shows_run() {
+    let place = Place::new();
+    let text = document("docs/performance.md");
+    let shown = text.split('`').skip(1).step_by(2);
+    let shown: Vec<&str> = shown
+        .filter(|code| code.starts_with("tally bench"))
+        .collect();
+    assert!(shown.len() >= 4, "{shown:?}");
+    for line in shown {
+        let small = line.replace("--session 65536", "--session 300");
+        let ended = place.run(&format!("{small} --batch 64 --repeats 1"));
+        assert_eq!(ended.code, 0, "{line}: {}", ended.err);
+        assert!(ended.out.contains("evaluate") || ended.out.contains("multiply"));
+    }
+    for stage in ["prove", "verify", "evaluate"] {
+        assert!(text.contains(&format!("`{stage}`")), "{stage}");
+    }
 }
