@@ -13,7 +13,7 @@
 //!   limbs are never negative and stay below 2^59.
 //! * [`Folded`]: what products take. Limbs count up to bit 51, and whatever stands above
 //!   is junk that a product ignores: so a carry needs no mask. The value that counts is
-//!   below 2^255 + 2^214, the top limb below 2^47 + 2^12. Nothing is ever added to it.
+//!   below 2^255 + 2^215, the top limb at most 2^47 + 2^7. Nothing is ever added to it.
 //!
 //! # Timing
 //!

@@ -13,7 +13,7 @@ const ORDINARY: usize = 1 << 16;
 /// Elements in all; every one goes through [`Kernel::hash_mul_encode`] and
 /// [`Kernel::decode_mul_encode`], one in four through fixed bases and sums, too.
 ///
-/// `TALLY_KERNEL_ELEMENTS=4194304 cargo test --release -p tallystick-protocol --lib many_random`
+/// `TALLY_KERNEL_ELEMENTS=4194304 cargo test --release --locked -p tallystick-protocol --lib many_random`
 /// tries four million, which takes some minutes.
 fn wanted() -> usize {
     match std::env::var("TALLY_KERNEL_ELEMENTS") {

@@ -16,7 +16,7 @@ const MOST_RAW: u64 = (ONE << 59) - 1;
 /// What may be subtracted: least limb first, then the others.
 const MOST_SUBTRAHEND: [u64; 2] = [(ONE << 57) - 19_456, (ONE << 57) - 32];
 /// The top limb of what a product takes.
-const MOST_TOP: u64 = (ONE << 47) + (ONE << 8);
+const MOST_TOP: u64 = (ONE << 47) + (ONE << 7);
 /// What a product gives. Two of them may be subtracted together.
 const MOST_PRODUCT: u64 = ONE << 56;
 
@@ -103,6 +103,39 @@ fn check_product(a: &Lanes, b: &Lanes) {
     }
 }
 
+/// Products on top of a bias, and differences that take the most they may.
+fn check_minuends(a: &Lanes, b: &Lanes) {
+    let [first, others] = MOST_SUBTRAHEND;
+    let most: Limbs = [first, others, others, others, others];
+    let mut found = [Stored::ZERO; 5];
+    run(&[*a, *b, [most; 8]], |input| unsafe {
+        let (a, b) = (Folded::load(&input[0]), Folded::load(&input[1]));
+        let most = Raw::load(&input[2]);
+        let (ab, aa, bb) = (a.mul_minuend(&b), a.square_minuend(), b.square_minuend());
+        ab.raw().store(&mut found[0]);
+        aa.raw().store(&mut found[1]);
+        ab.sub(&most).store(&mut found[2]);
+        aa.sub(&b.square()).store(&mut found[3]);
+        bb.twice_add_sub(&a.mul(&b), &aa).store(&mut found[4]);
+    });
+    for n in 0..8 {
+        let (a, b) = (counted(&a[n]), counted(&b[n]));
+        let (ab, aa, bb) = (mul(&a, &b), mul(&a, &a), mul(&b, &b));
+        let expected = [
+            ab.clone(),
+            aa.clone(),
+            &ab + negative(&value(&most)),
+            &aa + negative(&bb),
+            &bb + &bb + &ab + negative(&aa),
+        ];
+        for (found, expected) in found.iter().zip(expected) {
+            let found = lane(found, n);
+            assert!(found.iter().all(|limb| *limb <= MOST_RAW), "{found:x?}");
+            assert_eq!(value(&found) % &*P, expected % &*P, "{a:x} {b:x}");
+        }
+    }
+}
+
 /// Every limb one of these, in every combination, eight at a time.
 fn combinations(choices: [&[u64]; 5]) -> Vec<Lanes> {
     let mut all: Vec<Limbs> = vec![[0; 5]];
@@ -153,6 +186,8 @@ fn products_of_every_combination_of_extreme_limbs() {
         check_product(lanes, lanes);
         check_product(lanes, &all[all.len() - 1 - n]);
         check_product(lanes, &all[(n * 37 + 11) % all.len()]);
+        check_minuends(lanes, &all[all.len() - 1 - n]);
+        check_minuends(lanes, &all[(n * 37 + 11) % all.len()]);
     }
 }
 
@@ -338,6 +373,7 @@ proptest! {
             check_fold(&a.map(|limbs| limbs.map(|limb| limb & MOST_RAW)));
             let counts = |limbs: Limbs| [limbs[0], limbs[1], limbs[2], limbs[3], limbs[4] % MOST_TOP];
             check_product(&a.map(counts), &b.map(counts));
+            check_minuends(&a.map(counts), &b.map(counts));
         }
     }
 
