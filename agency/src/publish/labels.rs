@@ -8,8 +8,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::Result;
 
-/// Merges the labels of one element, in the order of their rows: the distinct records, the first of
-/// them where all would not fit. The flag says that some were left out. `cut` says that of the first
+/// Merges the labels of one element: the distinct records, those of the first rows where all would not
+/// fit, and then in an order of their own: the order of the rows is nobody's business. The flag says that some were left out. `cut` says that of the first
 /// label, which may itself be merged: merging in steps comes to the same as at once.
 ///
 /// Takes time in the number of the rows, of which a common key may have very many.
@@ -52,6 +52,7 @@ pub(super) fn merge(
             records.0.push(record.clone());
         }
     }
+    records.0.sort_unstable();
     let label = LabelRecords::encode(&records.0)?;
     // A record that is too long alone: it says which limit, and what to do.
     label_bytes(label.len())?;
@@ -96,6 +97,13 @@ mod tests {
             prop_assert_eq!(&*stepped, &*whole);
             prop_assert_eq!(cut, was_cut);
         }
+    }
+
+    #[test]
+    fn the_order_of_the_rows_does_not_show() {
+        let [a, b, c] = ["a", "b", "c"].map(label);
+        let one = merge(&[&b, &a, &b, &c], 1, false).unwrap();
+        assert_eq!(merge(&[&c, &b, &a], 1, false).unwrap(), one);
     }
 
     #[test]
