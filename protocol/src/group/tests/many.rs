@@ -68,7 +68,7 @@ fn one(kernel: &dyn Kernel, batch: u64) {
     assert!(!valid.contains(&false));
     same("decode", &mine, &products);
     same("encode", &kernel.encode(&decoded), &encodings);
-    if batch % 4 != 0 {
+    if !batch.is_multiple_of(4) {
         return;
     }
 

@@ -142,6 +142,35 @@ fn a_point_meets_itself_and_its_negative() {
     }
 }
 
+/// Fused calls go block by block: around the ends of blocks they answer as their parts do.
+#[test]
+fn a_base_is_added_and_encoded_in_one_pass() {
+    for &kernel in kernels() {
+        let encoding = reference().encode(&hashed(reference(), 9, 1))[0];
+        let (base, pair) = (
+            kernel.base(&encoding).unwrap(),
+            BasePair::new(kernel, &encoding),
+        );
+        for count in [0, 1, 8, 17, 511, 512, 513, 1025] {
+            let s = scalars(count as u64, count);
+            let fresh = Pair::hashed(kernel, 33, count);
+            for mut points in [fresh.decoded(), fresh.mul(&small(7))] {
+                let mut copy = kernel.concat(&[&points.mine]);
+                points.add_base(&pair, &s);
+                let expected = points.check(|| "add_base".to_owned());
+                assert_eq!(kernel.add_base_encode(&mut copy, &base, &s), expected);
+                // The points moved as well, and halves move as wholes do.
+                assert_eq!(kernel.encode(&copy), expected);
+                let mut halves = kernel.mul(&copy, &small(1));
+                points.sub_base(&pair, &s);
+                let expected = points.check(|| "sub_base".to_owned());
+                assert_eq!(kernel.sub_base_encode(&mut halves, &base, &s), expected);
+                assert_eq!(kernel.encode(&halves), expected);
+            }
+        }
+    }
+}
+
 #[test]
 fn nothing_is_a_batch_too() {
     for &kernel in kernels() {

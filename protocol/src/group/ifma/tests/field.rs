@@ -223,9 +223,9 @@ fn numbers_around_multiples_of_p_have_one_canonical_form() {
         });
         check_fold(&lanes);
         let zeros = run(&[lanes], |input| unsafe { Raw::load(&input[0]).zeros() });
-        for n in 0..8 {
-            let is_zero = value(&lanes[n]) % &*P == BigUint::ZERO;
-            assert_eq!(zeros >> n & 1 == 1, is_zero, "{:x?}", lanes[n]);
+        for (n, limbs) in lanes.iter().enumerate() {
+            let is_zero = value(limbs) % &*P == BigUint::ZERO;
+            assert_eq!(zeros >> n & 1 == 1, is_zero, "{limbs:x?}");
         }
     }
 }
