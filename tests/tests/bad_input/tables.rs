@@ -275,15 +275,23 @@ fn a_file_that_changes_while_it_is_read_is_refused() {
             .count()
     };
     assert_eq!(closed("asker"), 1);
+    // As it was, its matches are written from the record, and nothing is charged again.
+    stage.place.write("border.csv", crate::BORDER);
+    let report = stage.place.json(&stage.ask());
+    assert_eq!(
+        (&report["resumed"], &report["hits"]),
+        (&true.into(), &2.into())
+    );
+    assert_eq!(stage.place.read("hits.csv"), HITS);
+    assert_eq!(closed("asker"), 1);
+    let charged = &report["charged"][0];
+    assert_eq!(charged["quota_before"], stage.left.get());
+    stage.left.set(charged["quota_after"].as_u64().unwrap());
     // As it stands now it is another table, and another session.
+    stage.place.write("border.csv", &grown);
     let report = stage.asked(&stage.ask());
     assert_eq!(report["resumed"], false);
     assert_eq!(report["ours"]["rows"], 3);
-    assert_eq!(stage.place.read("hits.csv"), HITS);
-    assert_eq!(closed("asker"), 2);
-    // And as it was, its matches are written from the first session's record.
-    stage.place.write("border.csv", crate::BORDER);
-    assert_eq!(stage.good()["resumed"], true);
     assert_eq!(closed("asker"), 2);
 }
 
