@@ -12,6 +12,9 @@ roots.txt) this looks for
 - conditional jumps, of which there may be as many as roots.txt states, with the reason;
 - calls of functions that are no roots themselves and not listed as harmless.
 
+Functions that only hand lists on to roots (glue) are looked through for all of it but jumps: theirs are
+about lengths and memory, and as many as the compiler likes.
+
 A root may carry masks to general registers, to pass them on, if roots.txt says how many: no jump of it
 may then depend on them, which only a person can see.
 
@@ -84,7 +87,7 @@ def findings(body, known, allowed_calls):
 
 def read_roots(path):
     """Roots with their jumps and moves; patterns that are not scanned; harmless callees."""
-    roots, public, calls = [], [], []
+    roots, glue, public, calls = [], [], [], []
     for number, line in enumerate(Path(path).read_text().splitlines(), 1):
         line = line.strip()
         if not line or line.startswith("#"):
@@ -92,13 +95,15 @@ def read_roots(path):
         kind, pattern, *rest = line.split(None, 4)
         if kind == "root" and len(rest) == 3:
             roots.append((pattern, int(rest[0]), int(rest[1]), rest[2]))
+        elif kind == "glue" and rest:
+            glue.append((pattern, sys.maxsize, 0, "glue"))
         elif kind == "public" and rest:
             public.append(pattern)
         elif kind == "call" and rest:
             calls.append(pattern)
         else:
             sys.exit(f"{path}:{number}: not understood: {line}")
-    return roots, public, calls
+    return roots, glue, public, calls
 
 
 CONTROL = """
@@ -129,17 +134,17 @@ def main():
     control()
     program = sys.argv[1]
     listed = sys.argv[2] if len(sys.argv) > 2 else Path(__file__).with_name("roots.txt")
-    roots, public, calls = read_roots(listed)
+    roots, glue, public, calls = read_roots(listed)
     known = functions(program)
     kernel = {name: body for name, body in known.items() if "group::ifma" in name}
     if not kernel:
         sys.exit(f"{program} has no function of the kernel")
     failed, seen = 0, set()
-    allowed = calls + [root[0] for root in roots]
+    allowed = calls + [root[0] for root in roots + glue]
     for name, body in sorted(kernel.items()):
         if any(re.search(pattern, name) for pattern in public):
             continue
-        root = next((root for root in roots if re.search(root[0], name)), None)
+        root = next((root for root in roots + glue if re.search(root[0], name)), None)
         jumps, moves, bad = findings(body, known, allowed)
         if root is None:
             bad.insert(0, "not listed")

@@ -28,6 +28,12 @@ pub const ELEMENT_LEN: usize = 32;
 /// An encoded group element: the canonical 32 bytes of RFC 9496.
 pub type Encoding = [u8; ELEMENT_LEN];
 
+/// The generator (RFC 9496, appendix A.1).
+const GENERATOR_ENCODING: Encoding = [
+    0xe2, 0xf2, 0xae, 0x0a, 0x6a, 0xbc, 0x4e, 0x71, 0xa8, 0x84, 0xa9, 0x61, 0xc5, 0x00, 0x51, 0x5f,
+    0x58, 0xe3, 0x0b, 0x6a, 0xa5, 0x82, 0xdd, 0x8d, 0xb6, 0xa6, 0x59, 0x45, 0xe0, 0x8d, 0x2d, 0x76,
+];
+
 /// The kernel on curve25519-dalek. It is the oracle for every other kernel, and what [`best`] falls
 /// back to. Programs use [`best`].
 ///
@@ -79,7 +85,7 @@ impl fmt::Debug for Points {
 
 /// A precomputed table of multiples of one public point, for [`Kernel::add_base`].
 ///
-/// Costs about 30 KiB and about ten multiplications to build, so build it once for
+/// Takes 30 to 100 KiB and the time of some tens of multiplications to build, so build it once for
 /// each key.
 pub struct Base(BaseRepr);
 

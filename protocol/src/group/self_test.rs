@@ -7,7 +7,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Encoding, Kernel, Points, Scalar};
+use super::{Encoding, GENERATOR_ENCODING, Kernel, Points, Scalar};
 
 /// Elements of a batch.
 const COUNT: usize = 19;
@@ -218,6 +218,8 @@ fn rfc(kernel: &dyn Kernel) -> Option<()> {
     let bytes = |text: &str| <[u8; 32]>::try_from(hex::decode(text).ok()?).ok();
     let scalar = |text: &str| Scalar::from_canonical(&bytes(text)?);
     let secret = scalar(RFC_SECRET)?;
+    // First: a kernel that cannot decode it has no generator to compute with.
+    kernel.base(&GENERATOR_ENCODING)?;
     let public = kernel.mul(&kernel.base_point(kernel.generator()), &secret);
     let blinded = kernel.hash_mul_encode(RFC_DST, &[RFC_INPUT], &scalar(RFC_BLIND)?);
     let (_, evaluated) = kernel.decode_mul_encode(&blinded, &secret, &mut [false])?;

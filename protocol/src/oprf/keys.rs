@@ -84,7 +84,7 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// A validated OPRF public key `K` with its precomputed table (30 KiB): build it once
+/// A validated OPRF public key `K` with its precomputed table (up to 100 KiB): build it once
 /// for each grant and share it. `Debug` prints it, it is public.
 pub struct PublicKey {
     encoding: Encoding,

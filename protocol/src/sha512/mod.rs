@@ -18,6 +18,8 @@ mod tests;
 
 use std::fmt;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::forget_registers;
 use sha2::block_api::compress512;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 

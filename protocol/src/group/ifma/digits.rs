@@ -1,4 +1,5 @@
-//! Scalars as signed digits. No branch and no address depends on a digit.
+//! Scalars as signed digits. No branch and no address depends on a digit. What touches a digit is never
+//! put into its caller, so that the scan of the machine code (`ct/`) finds it.
 
 use zeroize::{Zeroize, Zeroizing};
 
@@ -35,11 +36,13 @@ impl Windows {
     );
 
     /// The same scalar in all lanes. In place, where zeros were: what is moved leaves copies behind.
+    #[inline(never)]
     pub(super) fn fill_shared(&mut self, scalar: &Scalar) {
         self.set(scalar, 0xff);
     }
 
     /// A scalar for each lane; zero for lanes that have none. In place, where zeros were.
+    #[inline(never)]
     pub(super) fn fill_each(&mut self, scalars: &[Scalar]) {
         for (lane, scalar) in scalars.iter().enumerate().take(8) {
             self.set(scalar, 1 << lane);
@@ -53,6 +56,7 @@ impl Windows {
         windows
     }
 
+    #[inline(never)]
     fn set(&mut self, scalar: &Scalar, lanes: Mask) {
         let mut digits = Zeroizing::new([0; WINDOWS]);
         radix_16(scalar, &mut digits);
@@ -83,6 +87,7 @@ impl Fives {
 
     /// A scalar for each lane; zero for lanes that have none. In place, where zeros were: what is
     /// moved leaves copies behind.
+    #[inline(never)]
     pub(super) fn fill_each(&mut self, scalars: &[Scalar]) {
         let mut digits = Zeroizing::new([0; FIVES]);
         for (lane, scalar) in scalars.iter().enumerate().take(8) {

@@ -502,7 +502,8 @@ impl Raw {
         self.minuend().sub(other)
     }
 
-    /// As something that can be taken from. Takes products and sums of two.
+    /// As something that can be taken from. Takes products, sums of two, and what was once subtracted
+    /// from one.
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub(super) fn minuend(&self) -> Minuend {

@@ -37,8 +37,11 @@ use self::{
     multiply::Scratch,
     point::{Group, first_lanes},
 };
-use super::{Base, BaseRepr, Encoding, Kernel, Points, Repr, Scalar, foreign, hash, sealed};
-use crate::sha512::Sha512Many;
+use super::{
+    Base, BaseRepr, Encoding, GENERATOR_ENCODING, Kernel, Points, Repr, Scalar, foreign, hash,
+    sealed,
+};
+use crate::sha512::{Sha512Many, forget_registers};
 
 pub(in crate::group) use self::multiply::Table;
 
@@ -106,12 +109,6 @@ static GENERATOR: LazyLock<Option<Base>> = LazyLock::new(|| {
     kernel.base(&GENERATOR_ENCODING)
 });
 
-/// The generator (RFC 9496, appendix A.1).
-const GENERATOR_ENCODING: Encoding = [
-    0xe2, 0xf2, 0xae, 0x0a, 0x6a, 0xbc, 0x4e, 0x71, 0xa8, 0x84, 0xa9, 0x61, 0xc5, 0x00, 0x51, 0x5f,
-    0x58, 0xe3, 0x0b, 0x6a, 0xa5, 0x82, 0xdd, 0x8d, 0xb6, 0xa6, 0x59, 0x45, 0xe0, 0x8d, 0x2d, 0x76,
-];
-
 impl Ifma {
     /// The kernel, if this CPU has AVX-512 F, BW and IFMA.
     pub(super) fn detect() -> Option<&'static Self> {
@@ -127,18 +124,19 @@ impl Ifma {
 
 impl sealed::Sealed for Ifma {}
 
-/// Runs an expression of this module's vector functions.
+/// Runs an expression of this module's vector functions, and leaves nothing of it in registers.
 ///
-/// # Safety
-///
-/// Only within methods of [`Ifma`], which exists where the CPU has the instructions, and what they
-/// alone call.
+/// For this module alone: all its functions are reached from a value of [`Ifma`], and there is one only
+/// where the CPU has the instructions.
 macro_rules! enter {
-    ($call:expr) => {
+    ($call:expr) => {{
         // SAFETY: `Ifma::detect` has found avx512f and avx512ifma, which is all that the function
         // asks of its caller.
-        unsafe { $call }
-    };
+        let result = unsafe { $call };
+        // SAFETY: the same.
+        unsafe { forget_registers() };
+        result
+    }};
 }
 
 impl Kernel for Ifma {
