@@ -366,7 +366,6 @@ fn public_elements(kernel: &dyn Kernel) -> Vec<Encoding> {
 }
 
 /// A chunk of the receiver whose answer is verified: blinds and elements are secret from here on.
-#[expect(clippy::type_complexity, reason = "three things of one chunk")]
 fn answered(kernel: &dyn Kernel) -> Option<(AdditiveBlinds, dleq::Verified, Vec<[u8; 32]>)> {
     let inputs = inputs();
     let key = SecretKey::from_seed(kernel, &[5; 32], DST).ok()?;

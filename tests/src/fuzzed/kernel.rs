@@ -232,7 +232,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         after(&[
             hashed(17),
             vec![1, 17],
-            vec![2, 3, 1].repeat(16),
+            [2, 3, 1].repeat(16),
             vec![2, 0, 0, 7],
             vec![0, 2],
             vec![1, 3, 1, 0xed, 0, 1, 1, 0xec, 0, 1, 1, 0, 3, 1],
