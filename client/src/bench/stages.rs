@@ -17,6 +17,7 @@ use crate::error::bug;
 pub const STAGES: &[(&str, &str)] = &[
     ("hash_to_group", "hash to the group"),
     ("multiply", "multiply by one scalar"),
+    ("encode_points", "encode, one by one"),
     ("encode", "encode products"),
     ("decode", "decode"),
     ("msm", "sum of products, public"),
@@ -219,6 +220,9 @@ impl<'a> Chunk<'a> {
         took(lap);
         let lap = Lap::start();
         let products = black_box(kernel.mul(&points, &factor));
+        took(lap);
+        let lap = Lap::start();
+        black_box(kernel.encode(&points));
         took(lap);
         let lap = Lap::start();
         let encodings = black_box(kernel.encode(&products));
