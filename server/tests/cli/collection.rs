@@ -197,8 +197,8 @@ fn an_interrupted_publication_leaves_the_old_one_in_force() {
     let listed = place.json("collection list --home alpha", "collection-list");
     assert_eq!(listed["collections"][0]["epoch"], 1);
     let checked = place.json("check --home alpha", "check");
-    assert!(
-        verdicts(&checked).contains(&("collection c", "unfinished")),
-        "{checked}"
-    );
+    // Whether something was kept to go on with, depends on when the signal came.
+    let verdicts = verdicts(&checked);
+    let fine = ["ok", "warn"].map(|verdict| verdicts.contains(&("collection c", verdict)));
+    assert_eq!(fine.iter().filter(|fine| **fine).count(), 1, "{checked}");
 }
