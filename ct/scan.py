@@ -136,7 +136,7 @@ def main():
     listed = sys.argv[2] if len(sys.argv) > 2 else Path(__file__).with_name("roots.txt")
     roots, glue, public, calls = read_roots(listed)
     known = functions(program)
-    kernel = {name: body for name, body in known.items() if "group::ifma" in name}
+    kernel = {name: body for name, body in known.items() if "group::ifma" in name or "sha512::avx512" in name}
     if not kernel:
         sys.exit(f"{program} has no function of the kernel")
     failed, seen = 0, set()

@@ -135,7 +135,7 @@ impl fmt::Debug for Proof {
 
 /// Evaluated elements whose proof has been checked, with the key it was checked under.
 ///
-/// Only [`verify`] makes one, and finalizing demands one, so nothing unproven can be
+/// Only [`verify`] and [`verify_own`] make one, and finalizing demands one, so nothing unproven can be
 /// unblinded, nor anything under another key.
 pub struct Verified {
     evaluated: Points,

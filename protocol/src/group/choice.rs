@@ -164,7 +164,7 @@ pub fn choose(asked: Option<&str>) -> Result<&'static Chosen, KernelError> {
 pub fn chosen() -> &'static Chosen {
     CHOSEN.get_or_init(|| {
         choose_from(CANDIDATES, None).unwrap_or_else(|_| Chosen {
-            // What even the reference gets wrong, every proof shows.
+            // Programs call `choose`, which refuses here.
             kernel: reference(),
             about: "the reference, after every self-test failed",
             asked: false,

@@ -187,24 +187,6 @@ impl Kernel for Dalek {
         };
         whole(lists.iter().map(sum).collect())
     }
-
-    fn hash_mul_encode(&self, dst: &[u8], inputs: &[&[u8]], scalar: &Scalar) -> Vec<Encoding> {
-        self.encode(&self.mul(&self.hash_to_group(dst, inputs), scalar))
-    }
-
-    fn decode_mul_encode(
-        &self,
-        encodings: &[Encoding],
-        scalar: &Scalar,
-        valid: &mut [bool],
-    ) -> Option<(Points, Vec<Encoding>)> {
-        let points = self.decode(encodings, valid);
-        if valid.contains(&false) {
-            return None;
-        }
-        let products = self.encode(&self.mul(&points, scalar));
-        Some((points, products))
-    }
 }
 
 /// RFC 9497, section 4.1, `DeserializeElement`: canonical and not the identity.

@@ -191,7 +191,9 @@ pub trait Kernel: Send + Sync + sealed::Sealed {
 
     /// [`hash_to_group`](Kernel::hash_to_group), [`mul`](Kernel::mul) and
     /// [`encode`](Kernel::encode) in one pass.
-    fn hash_mul_encode(&self, dst: &[u8], inputs: &[&[u8]], scalar: &Scalar) -> Vec<Encoding>;
+    fn hash_mul_encode(&self, dst: &[u8], inputs: &[&[u8]], scalar: &Scalar) -> Vec<Encoding> {
+        self.encode(&self.mul(&self.hash_to_group(dst, inputs), scalar))
+    }
 
     /// [`decode`](Kernel::decode), [`mul`](Kernel::mul) and [`encode`](Kernel::encode).
     /// Returns the decoded points and the encoded products. When any encoding is
@@ -202,7 +204,14 @@ pub trait Kernel: Send + Sync + sealed::Sealed {
         encodings: &[Encoding],
         scalar: &Scalar,
         valid: &mut [bool],
-    ) -> Option<(Points, Vec<Encoding>)>;
+    ) -> Option<(Points, Vec<Encoding>)> {
+        let points = self.decode(encodings, valid);
+        if valid.contains(&false) {
+            return None;
+        }
+        let products = self.encode(&self.mul(&points, scalar));
+        Some((points, products))
+    }
 }
 
 impl std::fmt::Debug for dyn Kernel {

@@ -8,6 +8,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{Encoding, GENERATOR_ENCODING, Kernel, Points, Scalar};
+use crate::sha512::{Construction, Message};
 
 /// Elements of a batch.
 const COUNT: usize = 19;
@@ -15,6 +16,9 @@ const COUNT: usize = 19;
 /// Batches that are joined for sums by buckets, with windows wide enough for each lane to have more
 /// than one.
 const MANY: usize = 6;
+
+/// Batches that are more than a kernel takes through several steps at once.
+const BLOCKS: usize = 28;
 
 const DST: &[u8] = b"tallystick kernel self-test";
 
@@ -84,6 +88,35 @@ const CHECKS: &[(&str, &str, Compute)] = &[
         },
     ),
     (
+        "fixed bases, encoded in the same pass",
+        "88777ac6df6ea1ee479111931e3462061d392032bf2410b5736587b442ad8d57",
+        |kernel, fixed| {
+            // More than a kernel takes in one block.
+            let points = fixed.points(kernel);
+            let (mut many, scalars) = (kernel.concat(&[&points; BLOCKS]), fixed.many(BLOCKS));
+            let added = kernel.add_base_encode(&mut many, kernel.generator(), &scalars);
+            let mut halves = kernel.mul(&points, &fixed.key);
+            let other = kernel.base(kernel.encode(&points).first()?)?;
+            let taken = kernel.sub_base_encode(&mut halves, &other, &fixed.scalars);
+            Some([added, taken].concat().concat())
+        },
+    ),
+    (
+        "SHA-512",
+        "10ffaba7f504af6542ca4ca2af5f1a0c369b7322305186a969498d85d1d591fe",
+        |kernel, fixed| {
+            let mut answer = Vec::new();
+            for construction in [Construction::plain(), Construction::hmac(&[7; 32])] {
+                let write = |input: &[u8], message: &mut Message| message.push(input);
+                let keep = |digest: &[u8; 64]| answer.extend_from_slice(digest);
+                kernel
+                    .sha512()
+                    .each(&construction, fixed.inputs(), write, keep);
+            }
+            Some(answer)
+        },
+    ),
+    (
         "sum of products",
         "487e1b67a50919e2e5c4562e2cad384fb69c056992bfbf2a86589b7998f3e1ae",
         |kernel, fixed| {
@@ -96,7 +129,7 @@ const CHECKS: &[(&str, &str, Compute)] = &[
         "sums of many products",
         "22963891a0f49c3abff69ba68d8f876cc22273395345d50557d658e17015663c",
         |kernel, fixed| {
-            let (points, scalars) = (fixed.points(kernel), fixed.many());
+            let (points, scalars) = (fixed.points(kernel), fixed.many(MANY));
             let products = kernel.mul(&points, &fixed.key);
             let parts = [&points, &products, &products, &points, &points, &points];
             let mut first = kernel.concat(&parts);
@@ -175,9 +208,9 @@ impl Fixed {
         }
     }
 
-    /// Scalars for as many elements as [`MANY`] batches have.
-    fn many(&self) -> Vec<Scalar> {
-        let factors = self.scalars.iter().rev().take(MANY);
+    /// Scalars for as many elements as some batches have.
+    fn many(&self, batches: usize) -> Vec<Scalar> {
+        let factors = self.scalars.iter().rev().cycle().take(batches);
         factors
             .flat_map(|factor| self.scalars.iter().map(|scalar| scalar.mul(factor)))
             .collect()

@@ -343,8 +343,9 @@ fn store_words(words: &mut [u64; 8], x: __m512i) {
     unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), x) }
 }
 
-/// Clears all vector registers. Those from 16 up no other code touches: they would stay in the saved
-/// state of a thread that waits.
+/// Clears the vector and mask registers. Hardly any other code touches the upper vectors and the masks:
+/// they would stay in the saved state of a thread that waits. What stands in general registers and on
+/// the stack is soon overwritten, or wiped by whoever ends a piece of work.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(crate) fn forget_registers() {
@@ -368,6 +369,13 @@ pub(crate) fn forget_registers() {
             "vpxord zmm29, zmm29, zmm29",
             "vpxord zmm30, zmm30, zmm30",
             "vpxord zmm31, zmm31, zmm31",
+            "kxorw k1, k1, k1",
+            "kxorw k2, k2, k2",
+            "kxorw k3, k3, k3",
+            "kxorw k4, k4, k4",
+            "kxorw k5, k5, k5",
+            "kxorw k6, k6, k6",
+            "kxorw k7, k7, k7",
             out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _,
             out("zmm4") _, out("zmm5") _, out("zmm6") _, out("zmm7") _,
             out("zmm8") _, out("zmm9") _, out("zmm10") _, out("zmm11") _,
@@ -376,6 +384,7 @@ pub(crate) fn forget_registers() {
             out("zmm20") _, out("zmm21") _, out("zmm22") _, out("zmm23") _,
             out("zmm24") _, out("zmm25") _, out("zmm26") _, out("zmm27") _,
             out("zmm28") _, out("zmm29") _, out("zmm30") _, out("zmm31") _,
+            out("k1") _, out("k2") _, out("k3") _, out("k4") _, out("k5") _, out("k6") _, out("k7") _,
             options(nomem, nostack, preserves_flags),
         );
     }

@@ -89,11 +89,13 @@ fn again(line: &str, event: &Event, fault: Fault) -> bool {
     let (last, digest) = in_force(&scene);
     assert!(last >= epoch && digest != old);
     scene.place.does("tallyd check --home holder");
-    let snapshots = scene.names("holder/collections/watchlist");
-    assert!(snapshots.contains(&format!("{digest}.snapshot")));
-    assert!(snapshots.len() <= 2, "{snapshots:?}");
-    let whole = snapshots.iter().all(|name| name.ends_with(".snapshot"));
-    assert!(whole, "{snapshots:?}");
+    let names = scene.names("holder/collections/watchlist");
+    assert!(names.contains(&format!("{digest}.snapshot")));
+    // Beside the snapshots, what the one in force needs for the next delta, and its own.
+    let count = |ending| names.iter().filter(|name| name.ends_with(ending)).count();
+    let [snapshots, chains, deltas] = [".snapshot", ".chain", ".delta"].map(count);
+    assert!(snapshots <= 2 && chains == 1 && deltas <= 1, "{names:?}");
+    assert_eq!(snapshots + chains + deltas, names.len(), "{names:?}");
     assert!(!seeds(&scene).iter().any(|seed| *seed < last));
     faults.fired()
 }

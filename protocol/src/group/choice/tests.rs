@@ -91,6 +91,31 @@ impl Kernel for Wrong {
         }
     }
 
+    fn add_base_encode(
+        &self,
+        points: &mut Points,
+        base: &Base,
+        scalars: &[Scalar],
+    ) -> Vec<Encoding> {
+        let mut encodings = reference().add_base_encode(points, base, scalars);
+        if self.wrong("add_base_encode of many") && encodings.len() > 512 {
+            encodings[512][0] ^= 1;
+        }
+        encodings
+    }
+
+    fn sub_base_encode(
+        &self,
+        points: &mut Points,
+        base: &Base,
+        scalars: &[Scalar],
+    ) -> Vec<Encoding> {
+        match self.wrong("sub_base_encode") {
+            true => reference().add_base_encode(points, base, scalars),
+            false => reference().sub_base_encode(points, base, scalars),
+        }
+    }
+
     fn encode(&self, points: &Points) -> Vec<Encoding> {
         let mut encodings = reference().encode(points);
         if self.wrong("encode") && encodings.len() > 15 {
@@ -171,6 +196,8 @@ fn every_method_that_is_wrong_fails_the_self_test() {
         "sub_base",
         "encode",
         "add_base to many",
+        "add_base_encode of many",
+        "sub_base_encode",
         "msm_vartime",
         "msm_vartime of few",
         "msm_vartime of many",

@@ -120,9 +120,9 @@ fn radix_16(scalar: &Scalar, digits: &mut [i8; WINDOWS]) {
     let mut carry = 0i8;
     for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes.iter()) {
         for (digit, part) in pair.iter_mut().zip([byte & 15, byte >> 4]) {
-            let value = part as i8 + carry;
-            carry = (value + 8) >> 4;
-            *digit = value - (carry << 4);
+            let value = (part as i8).wrapping_add(carry);
+            carry = value.wrapping_add(8) >> 4;
+            *digit = value.wrapping_sub(carry << 4);
         }
     }
     // A scalar is below 2^253: nothing is carried out of the last digit.
@@ -136,8 +136,8 @@ fn radix_32(scalar: &Scalar, digits: &mut [i8; FIVES]) {
         let (byte, shift) = (n * 5 / 8, n * 5 % 8);
         let next = bytes.get(byte + 1).copied().unwrap_or(0);
         let pair = u16::from_le_bytes([bytes[byte], next]);
-        let value = (pair >> shift & 31) as i8 + carry;
-        carry = (value + 16) >> 5;
-        *digit = value - (carry << 5);
+        let value = ((pair >> shift & 31) as i8).wrapping_add(carry);
+        carry = value.wrapping_add(16) >> 5;
+        *digit = value.wrapping_sub(carry << 5);
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! field      GF(2^255 - 19)
+//! words      its elements as little-endian words
+//! roots      inverses and square roots
 //! point      edwards25519: addition, doubling
 //! ristretto  encodings, hashing to points (RFC 9496)
 //! digits     scalars as signed digits
@@ -13,8 +15,8 @@
 //!
 //! A function for a CPU with certain instructions is safe to call from functions for the same. It
 //! stands in `unsafe` where the kernel's methods enter it: a value of [`Ifma`] exists only where
-//! [`Ifma::detect`] has found them. The only other `unsafe` are the two functions of `field` that
-//! move registers from and to memory.
+//! [`Ifma::detect`] has found them. Elsewhere it moves registers from and to memory (`field`, `msm`),
+//! and brings memory near (`msm`).
 
 #![expect(
     unsafe_code,
@@ -27,6 +29,8 @@ mod msm;
 mod multiply;
 mod point;
 mod ristretto;
+mod roots;
+mod words;
 
 use std::sync::LazyLock;
 
@@ -124,15 +128,15 @@ impl Ifma {
 
 impl sealed::Sealed for Ifma {}
 
-/// Runs an expression of this module's vector functions, and leaves nothing of it in registers.
+/// Calls a vector function with variables, and leaves nothing of them in its registers.
 ///
 /// For this module alone: all its functions are reached from a value of [`Ifma`], and there is one only
 /// where the CPU has the instructions.
 macro_rules! enter {
-    ($call:expr) => {{
+    ($function:path $(, $argument:ident)*) => {{
         // SAFETY: `Ifma::detect` has found avx512f and avx512ifma, which is all that the function
         // asks of its caller.
-        let result = unsafe { $call };
+        let result = unsafe { $function($($argument),*) };
         // SAFETY: the same.
         unsafe { forget_registers() };
         result
@@ -158,7 +162,8 @@ impl Kernel for Ifma {
     fn base(&self, encoding: &Encoding) -> Option<Base> {
         let mut valid = [false];
         let points = self.decode(&[*encoding], &mut valid);
-        let table = enter!(Table::new(&batch(&points).groups[0]));
+        let group = &batch(&points).groups[0];
+        let table = enter!(Table::new, group);
         valid[0].then(|| Base(BaseRepr::Ifma(Box::new(table))))
     }
 
@@ -173,13 +178,14 @@ impl Kernel for Ifma {
         let mut at = 0;
         for part in parts.iter().map(|part| batch(part)) {
             for n in 0..part.len.div_ceil(8) {
-                let mut group = Zeroizing::new(part.groups[n]);
+                let mut copied = Zeroizing::new(part.groups[n]);
+                let group = &mut *copied;
                 if part.halved {
                     // Halves are only worth keeping through one encoding, so a join drops them.
-                    enter!(multiply::double(&mut group));
+                    enter!(multiply::double, group);
                 }
                 for lane in 0..(part.len - 8 * n).min(8) {
-                    to.groups[at / 8].set_lane(at % 8, &group, lane);
+                    to.groups[at / 8].set_lane(at % 8, &copied, lane);
                     at += 1;
                 }
             }
@@ -205,10 +211,8 @@ impl Kernel for Ifma {
             };
             let (low, high) = encodings.split_at(encodings.len().min(8));
             let words = [ristretto::words(low, 0), ristretto::words(high, 0)];
-            let good = enter!(ristretto::decode(
-                [&words[0], &words[1]],
-                [&mut *a, &mut *b]
-            ));
+            let (from, points) = ([&words[0], &words[1]], [&mut *a, &mut *b]);
+            let good = enter!(ristretto::decode, from, points);
             for (n, valid) in valid.iter_mut().enumerate() {
                 *valid = good[n / 8] >> (n % 8) & 1 == 1;
             }
@@ -282,11 +286,13 @@ impl Kernel for Ifma {
             assert_eq!(list.len, scalars.len(), "one scalar for each point");
         }
         let mut to = Batch::new(lists.len(), false);
-        for (n, mut sum) in enter!(msm::sums(scalars, &groups)).into_iter().enumerate() {
-            if lists[n].halved {
-                enter!(multiply::double(&mut sum));
+        let groups = groups.as_slice();
+        let mut sums = enter!(msm::sums, scalars, groups);
+        for (n, (sum, list)) in sums.iter_mut().zip(&lists).enumerate() {
+            if list.halved {
+                enter!(multiply::double, sum);
             }
-            to.groups[n / 8].set_lane(n % 8, &sum, 0);
+            to.groups[n / 8].set_lane(n % 8, sum, 0);
         }
         to.points()
     }
@@ -350,7 +356,8 @@ impl Ifma {
                 if (lane == 8 || left == 0)
                     && let Some(group) = groups.next()
                 {
-                    enter!(ristretto::from_uniform(&halves, group));
+                    let halves = &*halves;
+                    enter!(ristretto::from_uniform, halves, group);
                     clear_lanes(group, lane);
                     lane = 0;
                 }
@@ -364,8 +371,8 @@ impl Ifma {
 fn encode_block(groups: &[Group], left: usize, halved: bool, to: &mut Vec<Encoding>) {
     let len = left.min(8 * groups.len());
     match halved {
-        true => enter!(ristretto::encode_doubles(groups, len, to)),
-        false => enter!(ristretto::encode(groups, len, to)),
+        true => enter!(ristretto::encode_doubles, groups, len, to),
+        false => enter!(ristretto::encode, groups, len, to),
     }
 }
 
@@ -380,10 +387,8 @@ fn clear_lanes(group: &mut Group, len: usize) {
 /// wants.
 fn repair(group: &mut Group, good: u8, wanted: u8, generator: &[[u64; 8]; 4]) {
     let (mut filler, mut other) = (Group::IDENTITY, Group::IDENTITY);
-    enter!(ristretto::decode(
-        [generator, generator],
-        [&mut filler, &mut other]
-    ));
+    let (from, points) = ([generator, generator], [&mut filler, &mut other]);
+    enter!(ristretto::decode, from, points);
     for lane in 0..8 {
         match (wanted >> lane & 1, good >> lane & 1) {
             (0, _) => group.set_lane(lane, &Group::IDENTITY, lane),
@@ -417,7 +422,8 @@ impl Digits<'_> {
     fn multiply(&self, n: usize, pair: [&mut Group; 2], scratch: &mut Scratch) {
         match self {
             Self::Shared(windows) => {
-                enter!(multiply::multiply(pair, [windows, windows], scratch));
+                let digits: [&Windows; 2] = [windows, windows];
+                enter!(multiply::multiply, pair, digits, scratch);
             }
             Self::Each(scalars, halved) => {
                 let mut windows = Zeroizing::new([Windows::ZERO; 2]);
@@ -428,8 +434,8 @@ impl Digits<'_> {
                         false => windows.fill_each(&halves(scalars)),
                     }
                 }
-                let [first, second] = &*windows;
-                enter!(multiply::multiply(pair, [first, second], scratch));
+                let digits = windows.each_ref();
+                enter!(multiply::multiply, pair, digits, scratch);
             }
         }
     }
@@ -457,7 +463,8 @@ fn add_multiples(
                 false => digits.fill_each(scalars),
             }
         }
-        enter!(table(base).add(groups, &digits, subtract));
+        let (table, digits) = (table(base), digits.as_slice());
+        enter!(Table::add, table, groups, digits, subtract);
     }
 }
 

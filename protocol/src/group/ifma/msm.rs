@@ -15,9 +15,10 @@
 use core::arch::x86_64::*;
 
 use super::digits::Windows;
-use super::field::{Folded, Lanes, invert, load, mul2, splat};
+use super::field::{Folded, Lanes, load, splat};
 use super::multiply::{Scratch, multiply};
 use super::point::{AffineAddend, Cached, Group, Points8};
+use super::roots::{invert, mul2};
 use crate::group::Scalar;
 
 /// Y - X, Y + X, 2dT of one point with Z = 1, in two cache lines.

@@ -5,8 +5,9 @@ use core::arch::x86_64::*;
 use zeroize::Zeroizing;
 
 use super::digits::{FIVES, Fives, WINDOWS, Window, Windows};
-use super::field::{Folded, Stored, invert, mul2};
+use super::field::{Folded, Stored};
 use super::point::{Addend, AffineAddend, Cached, Group, Points8};
+use super::roots::{invert, mul2};
 
 /// The multiples 1·P to 8·P of eight points.
 type Multiples = [Cached; 8];

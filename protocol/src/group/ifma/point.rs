@@ -10,7 +10,8 @@ use core::arch::x86_64::*;
 
 use zeroize::Zeroize;
 
-use super::field::{Folded, Limbs, Mask, Minuend, Raw, Stored, limbs};
+use super::field::{Folded, Limbs, Mask, Minuend, Raw, Stored};
+use super::words::limbs;
 
 /// d = -121665/121666 (RFC 9496, section 4.1).
 pub(super) const D: Limbs = limbs([

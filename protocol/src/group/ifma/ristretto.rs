@@ -5,11 +5,10 @@ use core::arch::x86_64::*;
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::field::{
-    Canonical, Folded, Limbs, Mask, Raw, SQRT_M1, Stored, absolute, from_words, invert, mul2,
-    sqrt_ratio, square2, to_words,
-};
+use super::field::{Canonical, Folded, Limbs, Mask, Raw, Stored, absolute};
 use super::point::{D, Group, Points8};
+use super::roots::{SQRT_M1, invert, mul2, sqrt_ratio, square2};
+use super::words::{from_words, to_words};
 use crate::group::Encoding;
 
 // RFC 9496, section 4.1.

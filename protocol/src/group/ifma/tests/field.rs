@@ -5,10 +5,9 @@ use proptest::prelude::*;
 
 use super::curve::{I, P, inverse, is_negative, is_square, mul, negative};
 use super::{counted, here, lane, limbs_of, stored, value};
-use crate::group::ifma::field::{
-    Canonical, Folded, Limbs, Mask, Raw, Stored, absolute, from_words, invert, mul2, sqrt_ratio,
-    square2, to_words,
-};
+use crate::group::ifma::field::{Canonical, Folded, Limbs, Mask, Raw, Stored, absolute};
+use crate::group::ifma::roots::{invert, mul2, sqrt_ratio, square2};
+use crate::group::ifma::words::{from_words, to_words};
 
 const ONE: u64 = 1;
 /// What a fold may take.
