@@ -20,8 +20,8 @@ use crate::scene::SENDER_SEED;
 
 type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Elements 0 to 143 with a sealed label each. `seal` stands in the nonce and in the label.
-fn entries(preamble: &SnapshotPreamble, seal: u8) -> Vec<(Vec<u8>, Vec<u8>)> {
+/// Elements 0 to 143 with a sealed label each. `seal` stands in the nonce, `says` in the label.
+fn entries(preamble: &SnapshotPreamble, seal: u8, says: u8) -> Vec<(Vec<u8>, Vec<u8>)> {
     let elements: Vec<Element> = (0..144u8).map(|n| padding_element(&[n; 32])).collect();
     let inputs: Vec<&[u8]> = elements.iter().map(Element::as_bytes).collect();
     let key = SecretKey::from_seed(group::reference(), &[0x66; 32], b"delta vectors").unwrap();
@@ -30,7 +30,7 @@ fn entries(preamble: &SnapshotPreamble, seal: u8) -> Vec<(Vec<u8>, Vec<u8>)> {
     let label_bytes = preamble.label_bytes.get() as usize;
     let sealed = outputs.iter().zip(0u8..).map(|(output, n)| {
         let tag = output.tag(preamble.tag_len());
-        let label = format!(r#"[["C-{n}","H{seal}"]]"#);
+        let label = format!(r#"[["C-{n}","H{says}"]]"#);
         let mut nonce = [n; 24];
         nonce[0] = seal;
         let key = LabelKey::derive(output, &context).unwrap();
@@ -41,7 +41,8 @@ fn entries(preamble: &SnapshotPreamble, seal: u8) -> Vec<(Vec<u8>, Vec<u8>)> {
 }
 
 /// The file of the earlier snapshot, the file of the delta, and the entries after it: elements 0 to 15
-/// go, 128 to 143 come, 16 to 31 are relabelled.
+/// go, 128 to 143 come, 16 to 31 are relabelled. Half of each stand for the fakes: 24 to 31 say what they
+/// did.
 pub fn play(sample: &[u8]) -> (Vec<u8>, Vec<u8>, Entries) {
     let header = FrameReader::new(sample).next_frame().unwrap().unwrap();
     let SnapshotHeader { preamble, .. } = open_as_named(&header).unwrap();
@@ -53,10 +54,12 @@ pub fn play(sample: &[u8]) -> (Vec<u8>, Vec<u8>, Entries) {
         ..preamble
     };
     let key = SigningKey::from_seed(&SENDER_SEED);
-    let (first, second) = (entries(&preamble, 1), entries(&preamble, 2));
+    let first = entries(&preamble, 1, 1);
+    let (second, again) = (entries(&preamble, 2, 2), entries(&preamble, 2, 1));
     let before: Entries = first[..128].iter().cloned().collect();
     let mut after: Entries = first[16..].iter().cloned().collect();
-    after.extend(second[16..32].iter().cloned());
+    after.extend(second[16..24].iter().cloned());
+    after.extend(again[24..32].iter().cloned());
 
     let mut buckets = Vec::new();
     let mut emit = |frame: Frame| -> Result<(), Error> {
@@ -73,12 +76,12 @@ pub fn play(sample: &[u8]) -> (Vec<u8>, Vec<u8>, Entries) {
     buckets.iter().for_each(|b| verifier.push(b).unwrap());
 
     let changes = Changes {
-        added: 16,
-        removed: 16,
-        relabelled: 16,
+        added: 8,
+        removed: 8,
+        relabelled: 8,
     };
     let terms = DeltaTerms {
-        plan: DeltaPlan::new(&changes, 0, 128, true).unwrap(),
+        plan: DeltaPlan::new(&changes, 8, 128, true).unwrap(),
         sequence: int(1),
         salt: Hex([0x8a; 32]),
         published_ms: int(preamble.published_ms.get() + 3_600_000),

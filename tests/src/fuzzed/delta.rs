@@ -111,13 +111,13 @@ impl Base {
     /// The delta to other entries; nothing else than [`DeltaBuilder`] makes it.
     fn delta(&self, after: &Entries) -> Delta {
         let changes = Changes {
-            added: 16,
-            removed: 16,
-            relabelled: if self.labelled() { 16 } else { 0 },
+            added: 8,
+            removed: 8,
+            relabelled: if self.labelled() { 8 } else { 0 },
         };
         let later = later(self);
         let terms = DeltaTerms {
-            plan: DeltaPlan::new(&changes, 0, TAGS as u64, self.labelled()).unwrap(),
+            plan: DeltaPlan::new(&changes, 8, TAGS as u64, self.labelled()).unwrap(),
             sequence: int(1),
             salt: later.salt,
             published_ms: later.published_ms,

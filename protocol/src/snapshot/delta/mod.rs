@@ -13,7 +13,7 @@ mod plan;
 pub use apply::DeltaApplier;
 pub use bucket::{BucketChanges, DeltaBucket, Entry};
 pub use build::{BuiltDelta, DeltaBuilder, DeltaTerms};
-pub use plan::{Changes, DeltaPlan};
+pub use plan::{Changes, DeltaPlan, MIN_FAKES};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

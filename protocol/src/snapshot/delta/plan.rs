@@ -2,6 +2,13 @@
 
 use crate::{identifiers::padded_size, statements::is_small};
 
+/// The fewest fakes among the tags that come, among those that go, and among the labels that change.
+///
+/// Numbers that are a step already would leave no room for any: then all that comes, goes or is
+/// relabelled would be real. Verifiers cannot see how many there are, and
+/// check none of it.
+pub const MIN_FAKES: u64 = 8;
+
 /// What truly changed in a collection since its last snapshot, in elements. Secret: only the numbers
 /// of a [`DeltaPlan`] may leave.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,14 +57,15 @@ impl DeltaPlan {
     /// Fills up what changed to public steps. `padding` of the `elements` tags of the earlier snapshot
     /// are padding; `labelled` says whether its elements have labels.
     ///
-    /// `exchanged` is the padded size of the larger of what came and what went, so it tells neither
-    /// which of the two it was, nor the other one. `None` if a whole snapshot is due: the padding does
+    /// `exchanged` is the padded size of [`MIN_FAKES`] more than the larger of what came and what went,
+    /// so it tells neither which of the two it was, nor the other one, and fakes are among both.
+    /// `None` if a whole snapshot is due: the padding does
     /// not suffice, or the delta would change more than a quarter of the tags.
     #[must_use]
     pub fn new(changes: &Changes, padding: u64, elements: u64, labelled: bool) -> Option<Self> {
-        let exchanged = padded_size(changes.added.max(changes.removed));
+        let exchanged = padded(changes.added.max(changes.removed));
         let relabelled = match (labelled, changes.relabelled) {
-            (true, n) => padded_size(n),
+            (true, n) => padded(n),
             (false, 0) => 0,
             (false, _) => return None,
         };
@@ -74,4 +82,9 @@ impl DeltaPlan {
             resealed: relabelled - changes.relabelled.min(relabelled),
         })
     }
+}
+
+/// The step for `n` changes and their fewest fakes.
+fn padded(n: u64) -> u64 {
+    padded_size(n.saturating_add(MIN_FAKES))
 }

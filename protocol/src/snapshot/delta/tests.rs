@@ -297,8 +297,8 @@ proptest! {
         let changes = Changes { added, removed, relabelled: if labelled { relabelled } else { 0 } };
         let Some(plan) = DeltaPlan::new(&changes, padding, elements, labelled) else {
             // A whole snapshot is due for one of these reasons alone.
-            let exchanged = padded_size(added.max(removed));
-            let new_labels = if labelled { padded_size(relabelled) } else { 0 };
+            let exchanged = padded_size(added.max(removed) + MIN_FAKES);
+            let new_labels = if labelled { padded_size(relabelled + MIN_FAKES) } else { 0 };
             let real = elements.checked_sub(padding);
             prop_assert!(
                 (exchanged + new_labels) * 4 > elements
@@ -311,6 +311,10 @@ proptest! {
         prop_assert_eq!(plan.exchanged, removed + plan.padding_removed);
         prop_assert_eq!(plan.relabelled, changes.relabelled + plan.resealed);
         prop_assert!(plan.padding_removed <= padding);
+        // No number is all real, also where the true one is a step.
+        prop_assert!(plan.padding_added >= MIN_FAKES && plan.padding_removed >= MIN_FAKES);
+        prop_assert!(!labelled || plan.resealed >= MIN_FAKES);
+        prop_assert!(plan.resealed + plan.exchanged + changes.relabelled <= elements);
         // Real elements and padding after it still fill the snapshot.
         let real = elements - padding + added - removed;
         prop_assert_eq!(real + padding + plan.padding_added - plan.padding_removed, elements);
@@ -339,19 +343,24 @@ fn plans_at_the_edges() {
         DeltaPlan::new(&changes, padding, elements, labelled)
             .map(|plan| (plan.exchanged, plan.relabelled))
     };
-    // Nothing changed: it looks like sixteen changes at most.
+    // Nothing changed: it looks like eight changes at most.
     assert_eq!(plan(0, 0, 0, 16, 64, false), Some((16, 0)));
-    assert_eq!(plan(16, 0, 0, 16, 64, false), Some((16, 0)));
-    assert_eq!(plan(0, 16, 0, 0, 64, false), Some((16, 0)));
-    assert_eq!(plan(17, 0, 0, 20, 80, false), Some((20, 0)));
+    assert_eq!(plan(8, 0, 0, 16, 64, false), Some((16, 0)));
+    assert_eq!(plan(0, 8, 0, 8, 64, false), Some((16, 0)));
+    assert_eq!(plan(9, 0, 0, 20, 80, false), Some((20, 0)));
+    // As many changes as a step has room for show the next one.
+    assert_eq!(plan(16, 0, 0, 24, 96, false), Some((24, 0)));
+    assert_eq!(plan(0, 16, 0, 8, 96, false), Some((24, 0)));
     assert_eq!(plan(0, 0, 0, 16, 128, true), Some((16, 16)));
-    assert_eq!(plan(3, 5, 17, 20, 200, true), Some((16, 20)));
+    assert_eq!(plan(0, 0, 16, 16, 160, true), Some((16, 24)));
+    assert_eq!(plan(3, 5, 17, 20, 200, true), Some((16, 28)));
     // No padding is left, or not enough.
     assert_eq!(plan(0, 0, 0, 15, 64, false), None);
-    assert_eq!(plan(17, 4, 0, 15, 80, false), None);
+    assert_eq!(plan(0, 8, 0, 7, 64, false), None);
+    assert_eq!(plan(9, 4, 0, 15, 80, false), None);
     // Above a quarter.
     assert_eq!(plan(0, 0, 0, 16, 63, false), None);
-    assert_eq!(plan(17, 0, 0, 20, 79, false), None);
+    assert_eq!(plan(9, 0, 0, 20, 79, false), None);
     assert_eq!(plan(0, 0, 0, 16, 127, true), None);
     // What cannot be.
     assert_eq!(plan(0, 0, 1, 16, 128, false), None);
