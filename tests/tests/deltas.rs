@@ -258,6 +258,30 @@ fn a_whole_snapshot_is_published_where_a_delta_will_not_do() {
 }
 
 #[test]
+fn a_chain_of_deltas_ends() {
+    let mut stage = Stage::new(false);
+    let serving = stage.place.serve("holder");
+    stage.asks(&serving);
+    let said = |stage: &Stage, done: &Value| {
+        let path = stage.published(&done["digest"], "delta");
+        path.exists().then(|| said(&path).sequence.get())
+    };
+    for sequence in 1..=8 {
+        let done = stage.publish("");
+        assert_eq!(said(&stage, &done), Some(sequence));
+    }
+    // All eight are followed at once.
+    stage.asks(&serving);
+    let whole = stage.publish("");
+    assert_eq!(whole["delta"], Value::Null);
+    assert_eq!(said(&stage, &whole), None);
+    let next = stage.publish("");
+    assert_eq!(said(&stage, &next), Some(1));
+    stage.asks(&serving);
+    stage.copies_agree(&next["digest"]);
+}
+
+#[test]
 fn a_delta_that_was_changed_is_refused_as_the_peers_fault_and_leaves_nothing() {
     let mut stage = Stage::new(true);
     let serving = stage.place.serve("holder");

@@ -83,6 +83,9 @@ impl Work<'_> {
         let Some(chain) = Chain::read(self.home, &self.name, &digest)? else {
             return Ok(None);
         };
+        let Some(sequence) = chain.next_sequence() else {
+            return Ok(None);
+        };
         let Some(base) = Base::open(self, &digest)? else {
             return Ok(None);
         };
@@ -112,7 +115,7 @@ impl Work<'_> {
         padding.rewind()?;
         let terms = DeltaTerms {
             plan,
-            sequence: Int::new(chain.next_sequence())?,
+            sequence: Int::new(sequence)?,
             salt: Hex(salt),
             published_ms: moment(self.now_ms)?,
         };

@@ -17,7 +17,7 @@ pub use build::SnapshotBuilder;
 pub use check::{SnapshotVerifier, VerifiedSnapshot};
 pub use delta::{
     BucketChanges, BuiltDelta, Changes, DeltaApplier, DeltaBucket, DeltaBuilder, DeltaPlan,
-    DeltaTerms, Entry, MIN_FAKES,
+    DeltaTerms, Entry, MAX_DELTAS, MIN_FAKES,
 };
 pub use label::{LabelContext, LabelKey, MAX_LABEL_BYTES, SEAL_OVERHEAD, label_bytes};
 pub use leaves::SnapshotLeaves;

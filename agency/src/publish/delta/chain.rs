@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use tallystick_protocol::statements::{Hex, Name};
+use tallystick_protocol::{
+    snapshot::MAX_DELTAS,
+    statements::{Hex, Name},
+};
 
 use super::super::{
     reading::{padding_key, padding_records},
@@ -19,8 +22,6 @@ use crate::{
     home::Home,
 };
 
-/// Deltas of a collection that are kept: receivers that are farther behind fetch a whole snapshot.
-const KEPT: usize = 16;
 /// Padding elements evaluated at a time on one core.
 const BATCH: u64 = 4096;
 /// Bits of the partitions that padding is sorted in.
@@ -94,9 +95,10 @@ impl Chain {
         atomic_write(&path(home, name, &last.digest.0), &sealed, OWNER_FILE)
     }
 
-    /// The sequence number of a delta from its last snapshot.
-    pub(super) fn next_sequence(&self) -> u64 {
-        self.links.len() as u64
+    /// The sequence number of a delta from its last snapshot; `None` if it has as many as may be.
+    pub(super) fn next_sequence(&self) -> Option<u64> {
+        let next = self.links.len() as u64;
+        (next <= MAX_DELTAS).then_some(next)
     }
 
     /// Salts with the number of padding elements under each: all that the last snapshot may hold.
@@ -120,7 +122,7 @@ pub(in super::super) fn remove_others(
     {
         kept.push(path(home, name, &digest));
         // The first was published whole.
-        let deltas = chain.links.iter().skip(1).rev().take(KEPT);
+        let deltas = chain.links.iter().skip(1);
         kept.extend(deltas.map(|link| delta_path(home, name.as_str(), &link.digest.0)));
     }
     let entries = std::fs::read_dir(folder).map_err(AgencyError::io("read", folder))?;

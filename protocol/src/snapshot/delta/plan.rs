@@ -9,6 +9,13 @@ use crate::{identifiers::padded_size, statements::is_small};
 /// check none of it.
 pub const MIN_FAKES: u64 = 8;
 
+/// The most deltas that a publisher lets lead from one whole snapshot.
+///
+/// Whoever follows a chain sees the ages of the tags that go, and which labels change again: with each
+/// delta it tells fakes better from what is real (spec section 6.7.4). The number is a choice: with it
+/// eight of nine publications are small, and more would save little.
+pub const MAX_DELTAS: u64 = 8;
+
 /// What truly changed in a collection since its last snapshot, in elements. Secret: only the numbers
 /// of a [`DeltaPlan`] may leave.
 #[derive(Clone, Copy, PartialEq, Eq)]
