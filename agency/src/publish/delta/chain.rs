@@ -20,6 +20,7 @@ use crate::{
     error::{AgencyError, Result},
     fs::{OWNER_FILE, atomic_write, read_owner_file},
     home::Home,
+    memory::wipe_stack,
 };
 
 /// Padding elements evaluated at a time on one core.
@@ -156,7 +157,11 @@ impl Work<'_> {
             for starts in starts.chunks(at_once) {
                 let batch = |start: &u64| {
                     let range = *start..(*count).min(start + BATCH);
-                    padding_records(self.kernel, key, self.layout, &hmac, salt, range)
+                    let records =
+                        padding_records(self.kernel, key, self.layout, &hmac, salt, range);
+                    // Workers are not this thread: nobody else wipes their stacks.
+                    wipe_stack();
+                    records
                 };
                 let batches: Vec<_> = starts.par_iter().map(batch).collect::<Result<_>>()?;
                 for records in &batches {

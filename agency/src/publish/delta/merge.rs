@@ -24,6 +24,8 @@ use crate::{
     memory::wipe_stack,
 };
 
+/// Labels that one core opens at a time.
+const OPEN_SLICE: usize = 64;
 /// Buckets between two reports of progress.
 const REPORT_BUCKETS: u64 = 64;
 
@@ -236,9 +238,15 @@ impl<'b> Merged<'b> {
             }
             None => find(padding, tag).map_or(Now::Gone, Now::Padding),
         };
-        let all = tags.par_iter().enumerate().map(now).collect();
-        wipe_stack();
-        all
+        // Workers are not this thread: each wipes its own stack behind a slice.
+        let slices = tags.par_chunks(OPEN_SLICE).enumerate();
+        let slices = slices.map(|(slice, tags)| {
+            let positions = slice * OPEN_SLICE..;
+            let nows: Vec<Now<'h>> = positions.zip(tags).map(now).collect();
+            wipe_stack();
+            nows
+        });
+        slices.flatten_iter().collect()
     }
 
     /// Whether a sealed label says what the table does.
