@@ -1,9 +1,11 @@
 //! Sealed blocks appended to one file, each belonging to a partition.
 //!
-//! `partition u32 ‖ length u32 ‖ AES-256-GCM(block)`. A block's nonce is the run that wrote it and its
+//! `partition u32 ‖ length u32 ‖ AES-256-GCM(block)`. Each run has a key of its
+//! own, made of the file's key and fresh random bytes; a block's nonce is the number of the run and its
 //! place in the file; both, with the partition and the length, are authenticated. So no block can stand
 //! in another's place, and none that a killed run left behind is taken for the one that was written
-//! instead of it: a run that goes on has a number of its own, and never uses a nonce again.
+//! instead of it. A disk that is set back and gone on with twice gives two runs of one number, but under
+//! two keys: no nonce is used again under one.
 
 use std::{
     fs::File,
@@ -12,7 +14,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
+    hmac,
+};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -41,6 +46,16 @@ impl BlockKey {
         Self(Zeroizing::new(*bytes))
     }
 
+    /// The key of one run.
+    fn of(&self, run: &Run) -> Result<LessSafeKey> {
+        let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &self.0[..]));
+        context.update(b"tallystick/spool-run/v1");
+        context.update(&run.salt);
+        let key = UnboundKey::new(&AES_256_GCM, context.sign().as_ref());
+        let key = key.map_err(|_| AgencyError::Bug("a spool key".to_owned()))?;
+        Ok(LessSafeKey::new(key))
+    }
+
     /// For sealing it.
     pub(super) fn bytes(&self) -> &[u8; 32] {
         &self.0
@@ -54,8 +69,25 @@ pub(super) struct Extent {
     pub(super) bytes: u64,
     /// Blocks.
     pub(super) blocks: u64,
-    /// The first block of each run, ascending; the first run begins at 0.
-    pub(super) runs: Vec<u64>,
+    /// The runs, by their first blocks, ascending; the first run begins at 0.
+    pub(super) runs: Vec<Run>,
+}
+
+/// One run of a program that wrote to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    /// Its first block.
+    pub(super) first: u64,
+    /// Fresh random bytes that make its key another than that of every other run.
+    pub(super) salt: [u8; 32],
+}
+
+impl Run {
+    fn begin(first: u64) -> Result<Self> {
+        let mut salt = [0u8; 32];
+        crate::keys::fill_random(&mut salt)?;
+        Ok(Self { first, salt })
+    }
 }
 
 /// Where a block lies.
@@ -71,7 +103,8 @@ struct Place {
 pub(super) struct Blocks {
     file: File,
     path: PathBuf,
-    key: LessSafeKey,
+    /// One for each run.
+    keys: Vec<LessSafeKey>,
     extent: Extent,
     places: Vec<Vec<Place>>,
 }
@@ -97,14 +130,13 @@ impl Blocks {
     }
 
     fn over(file: File, path: &Path, key: &BlockKey, partitions: usize) -> Result<Self> {
-        let key = UnboundKey::new(&AES_256_GCM, key.bytes())
-            .map_err(|_| AgencyError::Bug("a spool key".to_owned()))?;
+        let run = Run::begin(0)?;
         Ok(Self {
             file,
             path: path.to_owned(),
-            key: LessSafeKey::new(key),
+            keys: vec![key.of(&run)?],
             extent: Extent {
-                runs: vec![0],
+                runs: vec![run],
                 ..Extent::default()
             },
             places: vec![Vec::new(); partitions],
@@ -156,7 +188,9 @@ impl Blocks {
         let io = AgencyError::io("read", path);
         blocks.file.seek(SeekFrom::Start(offset)).map_err(io)?;
         blocks.extent = extent;
-        blocks.extent.runs.push(number);
+        blocks.extent.runs.push(Run::begin(number)?);
+        let keys = blocks.extent.runs.iter().map(|run| key.of(run));
+        blocks.keys = keys.collect::<Result<_>>()?;
         Ok(blocks)
     }
 
@@ -196,8 +230,8 @@ impl Blocks {
         let head = head(partition, length);
         let (first, plain) = block.split_at_mut_checked(HEAD).ok_or_else(bug)?;
         first.copy_from_slice(&head);
-        let tag = self
-            .key
+        let key = self.keys.last().ok_or_else(bug)?;
+        let tag = key
             .seal_in_place_separate_tag(nonce(run, number), Aad::from(head), plain)
             .map_err(|_| bug())?;
         block.extend_from_slice(tag.as_ref());
@@ -252,10 +286,12 @@ impl Blocks {
         let run = self
             .extent
             .runs
-            .partition_point(|first| *first <= place.number);
+            .partition_point(|run| run.first <= place.number);
+        let key = run.checked_sub(1).and_then(|at| self.keys.get(at));
+        let key = key.ok_or_else(|| self.broken())?;
         let nonce = nonce(run as u32, place.number);
         let aad = Aad::from(head(partition, place.length));
-        match self.key.open_in_place(nonce, aad, buffer) {
+        match key.open_in_place(nonce, aad, buffer) {
             Ok(plain) => Ok(plain),
             Err(_) => Err(self.broken()),
         }
@@ -275,7 +311,7 @@ fn head(partition: usize, length: u32) -> [u8; HEAD] {
     head
 }
 
-/// Run and place never repeat under one key.
+/// Places never repeat under the key of a run.
 fn nonce(run: u32, number: u64) -> Nonce {
     let mut bytes = [0u8; 12];
     bytes[..4].copy_from_slice(&run.to_be_bytes());
@@ -368,7 +404,8 @@ mod tests {
         let with_lost = std::fs::read(&path).unwrap();
         let mut blocks = Blocks::reopen(&path, &key, 1, extent).unwrap();
         append(&mut blocks, 0, b"next");
-        assert_eq!(blocks.extent().runs, [0, 1]);
+        let firsts: Vec<u64> = blocks.extent().runs.iter().map(|run| run.first).collect();
+        assert_eq!(firsts, [0, 1]);
         assert_eq!(all(&blocks, 0).unwrap(), [b"kept", b"next"]);
         let now = std::fs::read(&path).unwrap();
         assert_ne!(now, with_lost, "another nonce");
@@ -378,5 +415,32 @@ mod tests {
             all(&blocks, 0),
             Err(AgencyError::SealBroken { .. })
         ));
+    }
+
+    #[test]
+    fn a_file_that_is_gone_on_with_twice_has_two_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool");
+        let key = BlockKey::fresh().unwrap();
+        let mut blocks = Blocks::create(&path, &key, 1).unwrap();
+        append(&mut blocks, 0, b"kept");
+        let (extent, then) = (blocks.extent().clone(), std::fs::read(&path).unwrap());
+        drop(blocks);
+        // The disk is set back between the two.
+        let mut written = Vec::new();
+        for _ in 0..2 {
+            std::fs::write(&path, &then).unwrap();
+            let mut blocks = Blocks::reopen(&path, &key, 1, extent.clone()).unwrap();
+            append(&mut blocks, 0, b"the same");
+            assert_eq!(all(&blocks, 0).unwrap(), [&b"kept"[..], b"the same"]);
+            let after = blocks.extent().clone();
+            drop(blocks);
+            let again = Blocks::reopen(&path, &key, 1, after).unwrap();
+            assert_eq!(all(&again, 0).unwrap().len(), 2);
+            written.push(std::fs::read(&path).unwrap().split_off(then.len() + HEAD));
+        }
+        assert_eq!(written[0].len(), written[1].len());
+        // Under one key and nonce the same text would be the same bytes.
+        assert_ne!(written[0], written[1]);
     }
 }

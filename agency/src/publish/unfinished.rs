@@ -12,7 +12,7 @@ use tallystick_protocol::statements::{Hex, Line, Name, ProfileReference, TypeKey
 use tallystick_tables::Mapping;
 
 use super::{
-    blocks::{BlockKey, Extent},
+    blocks::{BlockKey, Extent, Run},
     record::Layout,
     spool::Spool,
 };
@@ -29,7 +29,7 @@ const SPOOL: &str = "spool";
 /// The checkpoint in it.
 const CHECKPOINT: &str = "checkpoint";
 /// The version of the checkpoint's layout.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// How far a publication has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -245,7 +245,7 @@ fn encode(
     position: &Position,
 ) -> zeroize::Zeroizing<Vec<u8>> {
     let runs = extent.runs.len();
-    let mut text = zeroize::Zeroizing::new(Vec::with_capacity(256 + 8 * runs));
+    let mut text = zeroize::Zeroizing::new(Vec::with_capacity(256 + 40 * runs));
     text.push(VERSION);
     text.extend_from_slice(&of.binding.0);
     text.extend_from_slice(of.key.bytes());
@@ -261,8 +261,12 @@ fn encode(
         padding.map_or(0, |padding| padding.spooled),
         runs as u64,
     ];
-    for number in numbers.iter().chain(&extent.runs) {
+    for number in numbers {
         text.extend_from_slice(&number.to_be_bytes());
+    }
+    for run in &extent.runs {
+        text.extend_from_slice(&run.first.to_be_bytes());
+        text.extend_from_slice(&run.salt);
     }
     text.extend_from_slice(&position.digest);
     text.extend_from_slice(&padding.map_or([0; 32], |padding| padding.salt));
@@ -302,7 +306,11 @@ fn decode(text: &[u8]) -> Option<Found> {
         return None;
     }
     let runs = (0..runs)
-        .map(|_| number(&mut rest))
+        .map(|_| {
+            let first = number(&mut rest)?;
+            let salt = *take::<32>(&mut rest)?;
+            Some(Run { first, salt })
+        })
         .collect::<Option<_>>()?;
     let digest = *take::<32>(&mut rest)?;
     let salt = *take::<32>(&mut rest)?;
