@@ -1,18 +1,18 @@
 //! Marks of snapshots that were verified: what opens a cached one without reading all of it.
 //!
 //! A mark lies beside the file, in `DIGEST.index`. It says which file was verified (its length, times,
-//! inode and device), where each bucket lies, and holds an authenticator of each bucket; all of it is
-//! authenticated under a key of this home. A file that was swapped or written to since is verified anew;
+//! inode and device), where each bucket lies, and holds the hash of the header's frame and an authenticator of
+//! each bucket; all of it is authenticated under a key of this home. A file that was swapped or written to since is verified anew;
 //! a byte that is another when it is read, for whatever reason, is found in its bucket.
 //!
 //! ```text
-//! magic ‖ digest 32 ‖ publisher 32 ‖ salt 32 ‖ length, mtime, mtime_ns, ctime, ctime_ns, inode, device,
+//! magic ‖ digest 32 ‖ publisher 32 ‖ salt 32 ‖ SHA-256 of the header's frame 32 ‖ length, mtime, mtime_ns, ctime, ctime_ns, inode, device,
 //! start of the first bucket, buckets: u64 each ‖ buckets × (length u32 ‖ authenticator 16) ‖ authenticator 16
 //! ```
 //!
 //! Authenticators are AES-256-GCM over nothing, with the bucket's frame as associated data, under
 //! HMAC-SHA256(key of this home, salt ‖ digest). The salt is fresh for each mark, and the nonce is the
-//! number of the bucket, so it is used once; that of the mark itself is all ones.
+//! number of the bucket, so it is used once; that of the mark itself is all ones, so a mark is saved once.
 
 use std::{
     fs::{File, Metadata},
@@ -25,6 +25,7 @@ use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     hmac,
 };
+use sha2::{Digest, Sha256};
 
 use crate::{
     error::{AgencyError, Result},
@@ -32,17 +33,17 @@ use crate::{
     keystore::KeyStore,
 };
 
-const MAGIC: &[u8; 16] = b"tally-index/1\n\0\0";
+const MAGIC: &[u8; 16] = b"tally-index/2\n\0\0";
 /// Name of the secret under which marks are made.
 const SECRET: &str = "snapshot-marks";
 /// Bytes of an authenticator.
 const TAG: usize = 16;
 /// Bytes of a bucket's entry.
 const ENTRY: usize = 4 + TAG;
-/// Numbers in the head, behind magic, digest, publisher and salt.
+/// Numbers in the head, behind magic, digest, publisher, salt and the header's hash.
 const NUMBERS: usize = 9;
 /// Bytes before the entries.
-const HEAD: usize = 16 + 3 * 32 + 8 * NUMBERS;
+const HEAD: usize = 16 + 4 * 32 + 8 * NUMBERS;
 
 /// The key of this home's marks.
 #[derive(Clone)]
@@ -115,6 +116,8 @@ fn is_authentic(key: &LessSafeKey, number: Option<u64>, bytes: &[u8], mut tag: [
 pub struct SnapshotMark {
     key: LessSafeKey,
     salt: [u8; 32],
+    /// SHA-256 of the header's frame.
+    header: [u8; 32],
     /// Where each bucket's frame begins, and where the last ends.
     offsets: Vec<u64>,
     tags: Vec<[u8; TAG]>,
@@ -126,24 +129,36 @@ impl std::fmt::Debug for SnapshotMark {
     }
 }
 
-impl SnapshotMark {
-    /// Begins the mark of a snapshot that is being verified, whose first bucket begins at `start`.
+/// The mark of a snapshot that is being verified. It is saved once, or never.
+#[derive(Debug)]
+pub struct NewMark(SnapshotMark);
+
+impl NewMark {
+    /// Begins the mark of a snapshot that is being verified: `header` are the bytes of its header's
+    /// frame, and its first bucket begins at `start`.
     ///
     /// # Errors
     /// `Bug` only.
-    pub fn begin(key: &MarkKey, digest: &[u8; 32], start: u64, buckets: u64) -> Result<Self> {
+    pub fn begin(
+        key: &MarkKey,
+        digest: &[u8; 32],
+        header: &[u8],
+        start: u64,
+        buckets: u64,
+    ) -> Result<Self> {
         let mut salt = [0u8; 32];
         crate::keys::fill_random(&mut salt)?;
         // What a header says of a file that is shorter costs nothing before it is read.
         let buckets = usize::try_from(buckets.min(1 << 20)).unwrap_or_default();
         let mut offsets = Vec::with_capacity(buckets + 1);
         offsets.push(start);
-        Ok(Self {
+        Ok(Self(SnapshotMark {
             key: key.of_file(&salt, digest)?,
             salt,
+            header: Sha256::digest(header).into(),
             offsets,
             tags: Vec::with_capacity(buckets),
-        })
+        }))
     }
 
     /// Adds the next bucket, by the bytes of its frame.
@@ -151,18 +166,35 @@ impl SnapshotMark {
     /// # Errors
     /// `Bug` only.
     pub fn push(&mut self, frame: &[u8]) -> Result<()> {
-        let tag = authenticate(&self.key, Some(self.tags.len() as u64), frame)?;
-        self.tags.push(tag);
-        let end = self.offsets.last().copied().unwrap_or_default();
-        self.offsets.push(end + frame.len() as u64);
+        let mark = &mut self.0;
+        let tag = authenticate(&mark.key, Some(mark.tags.len() as u64), frame)?;
+        mark.tags.push(tag);
+        let end = mark.offsets.last().copied().unwrap_or_default();
+        mark.offsets.push(end + frame.len() as u64);
         Ok(())
     }
 
     /// Writes the mark of a snapshot that was verified as a whole, once its file has its final name.
+    /// It takes the mark, because a second one under its key and nonce would let a mark be forged, and
+    /// gives one that buckets can be read by.
     ///
     /// # Errors
-    /// IO errors; the snapshot can be used all the same.
+    /// Beside the mark, IO errors; the snapshot can be used all the same.
     pub fn save(
+        self,
+        path: &Path,
+        digest: &[u8; 32],
+        publisher: &[u8; 32],
+        file: &File,
+    ) -> (SnapshotMark, Result<()>) {
+        let saved = self.0.write(path, digest, publisher, file);
+        (self.0, saved)
+    }
+}
+
+impl SnapshotMark {
+    /// Called once for a mark.
+    fn write(
         &self,
         path: &Path,
         digest: &[u8; 32],
@@ -172,7 +204,7 @@ impl SnapshotMark {
         let meta = file.metadata().map_err(AgencyError::io("read", path))?;
         let mut text = Vec::with_capacity(HEAD + self.tags.len() * ENTRY + TAG);
         text.extend_from_slice(MAGIC);
-        for part in [digest, publisher, &self.salt] {
+        for part in [digest, publisher, &self.salt, &self.header] {
             text.extend_from_slice(part);
         }
         let start = self.offsets.first().copied().unwrap_or_default();
@@ -210,6 +242,7 @@ impl SnapshotMark {
         let (of, rest) = rest.split_first_chunk::<32>()?;
         let (by, rest) = rest.split_first_chunk::<32>()?;
         let (salt, rest) = rest.split_first_chunk::<32>()?;
+        let (header, rest) = rest.split_first_chunk::<32>()?;
         let key = key.of_file(salt, digest).ok()?;
         if !is_authentic(&key, None, text, *tag)
             || magic != MAGIC
@@ -240,9 +273,16 @@ impl SnapshotMark {
         Some(Self {
             key,
             salt: *salt,
+            header: *header,
             offsets,
             tags,
         })
+    }
+
+    /// Whether these are the bytes of the header's frame as they were when the snapshot was verified.
+    #[must_use]
+    pub fn is_header(&self, frame: &[u8]) -> bool {
+        self.header == *Sha256::digest(frame)
     }
 
     /// Where the frame of a bucket begins and ends; `None` if there is none of this number.
@@ -284,12 +324,14 @@ mod tests {
         let path = dir.join("file");
         fs::write(&path, [b"head".as_slice(), &FRAMES.concat()].concat()).unwrap();
         let file = File::open(&path).unwrap();
-        let mut mark = SnapshotMark::begin(key, &[1; 32], 4, 3).unwrap();
+        let mut mark = NewMark::begin(key, &[1; 32], b"head", 4, 3).unwrap();
         for frame in FRAMES {
             mark.push(frame).unwrap();
         }
         let index = dir.join("index");
-        mark.save(&index, &[1; 32], &[2; 32], &file).unwrap();
+        let (mark, saved) = mark.save(&index, &[1; 32], &[2; 32], &file);
+        saved.unwrap();
+        assert!(mark.is_bucket(0, FRAMES[0]));
         (file, index)
     }
 
@@ -307,6 +349,9 @@ mod tests {
             assert!(!mark.is_bucket(i + 1, frame));
             assert!(!mark.is_bucket(i, b"other"));
         }
+        assert!(mark.is_header(b"head"));
+        assert!(!mark.is_header(b"heap"));
+        assert!(!mark.is_header(b""));
         assert_eq!(mark.place(3), None);
         assert_eq!(mark.place(u64::MAX), None);
         assert!(!mark.is_bucket(u64::MAX, b""));

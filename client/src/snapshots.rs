@@ -60,16 +60,13 @@ pub(crate) async fn cached(
     let open = move || {
         let marked = CachedSnapshot::open(&opening, index.clone(), digest, &publisher, &key);
         if let Some(snapshot) = marked {
-            return Ok(snapshot);
+            return Ok(Some(snapshot));
         }
         let snapshot = CachedSnapshot::verify(&opening, index, &publisher, &key)?;
-        if snapshot.verified().digest() == digest {
-            snapshot.mark(&publisher);
-        }
-        Ok(snapshot)
+        Ok((snapshot.digest() == digest).then(|| snapshot.mark(&publisher)))
     };
     match blocking(open).await {
-        Ok(snapshot) if snapshot.verified().digest() == digest => Some(snapshot),
+        Ok(Some(snapshot)) => Some(snapshot),
         _ => {
             // If it cannot be removed, fetching says so.
             let _ = std::fs::remove_file(&path);
@@ -124,7 +121,7 @@ pub(crate) async fn get(
     let (fetched, index, own) = (part.clone(), index_path(cache, digest), key.clone());
     let verify = move || CachedSnapshot::verify(&fetched, index, &publisher, &own);
     let snapshot = match blocking(verify).await {
-        Ok(snapshot) if snapshot.verified().digest() == digest => snapshot,
+        Ok(snapshot) if snapshot.digest() == digest => snapshot,
         other => {
             std::fs::remove_file(&part).map_err(|e| io("remove", &part, e))?;
             return Err(match other {
@@ -141,7 +138,7 @@ pub(crate) async fn get(
     let path = snapshot_path(cache, digest);
     std::fs::rename(&part, &path).map_err(|e| io("rename to", &path, e))?;
     sync_dir(cache)?;
-    snapshot.mark(&publisher);
+    let snapshot = snapshot.mark(&publisher);
     drop(lock);
     Ok(snapshot)
 }

@@ -13,7 +13,7 @@ use std::{
 use tallystick_agency::{
     AgencyError,
     exit::Outcome,
-    marks::{MarkKey, SnapshotMark},
+    marks::{MarkKey, NewMark, SnapshotMark},
 };
 use tallystick_protocol::{
     error::Error,
@@ -38,6 +38,43 @@ pub(crate) struct CachedSnapshot {
     mark: SnapshotMark,
     /// Where the mark lies, to be removed should the file turn out to be another.
     index: PathBuf,
+}
+
+/// A snapshot whose every byte was verified, and which is not marked yet.
+#[derive(Debug)]
+pub(super) struct JustVerified {
+    file: File,
+    verified: VerifiedSnapshot,
+    mark: NewMark,
+    index: PathBuf,
+}
+
+impl JustVerified {
+    /// What it is.
+    pub(super) fn digest(&self) -> Hex<32> {
+        self.verified.digest()
+    }
+
+    /// Marks the file as verified, once it has its name in the cache.
+    pub(super) fn mark(self, publisher: &VerifyKey) -> CachedSnapshot {
+        let Self {
+            file,
+            verified,
+            mark,
+            index,
+        } = self;
+        let (mark, saved) = mark.save(&index, &verified.digest().0, &publisher.0, &file);
+        if let Err(error) = saved {
+            // It is verified again next time.
+            tracing::warn!("a snapshot that was verified cannot be marked: {error}");
+        }
+        CachedSnapshot {
+            file,
+            verified,
+            mark,
+            index,
+        }
+    }
 }
 
 /// Where a tag stands.
@@ -82,7 +119,7 @@ impl CachedSnapshot {
         index: PathBuf,
         publisher: &VerifyKey,
         key: &MarkKey,
-    ) -> Outcome<Self> {
+    ) -> Outcome<JustVerified> {
         let file = File::open(path).map_err(|source| io("open", path, source))?;
         let mut reader = frames(&file);
         let mut next = |what| match reader.next_frame() {
@@ -97,7 +134,7 @@ impl CachedSnapshot {
         let (header, start) = next("it is empty")?;
         let mut verifier = SnapshotVerifier::new(&header, publisher).map_err(AgencyError::from)?;
         let (digest, buckets) = (verifier.stated_digest(), verifier.preamble().buckets());
-        let mut mark = SnapshotMark::begin(key, &digest.0, start, buckets)?;
+        let mut mark = NewMark::begin(key, &digest.0, header.bytes(), start, buckets)?;
         while verifier.next_bucket() < buckets {
             let (frame, _) = next("it ends before its last bucket")?;
             verifier.push(&frame).map_err(AgencyError::from)?;
@@ -105,24 +142,12 @@ impl CachedSnapshot {
         }
         let verified = verifier.finish().map_err(AgencyError::from)?;
         drop(reader);
-        Ok(Self {
+        Ok(JustVerified {
             file,
             verified,
             mark,
             index,
         })
-    }
-
-    /// Marks the file as verified, once it has its name in the cache.
-    pub(super) fn mark(&self, publisher: &VerifyKey) {
-        let digest = self.verified.digest();
-        let saved = self
-            .mark
-            .save(&self.index, &digest.0, &publisher.0, &self.file);
-        if let Err(error) = saved {
-            // It is verified again next time.
-            tracing::warn!("a snapshot that was verified cannot be marked: {error}");
-        }
     }
 
     /// Opens a file that was verified before and marked; `None` if its mark does not say so.
@@ -136,6 +161,10 @@ impl CachedSnapshot {
         let file = File::open(path).ok()?;
         let mark = SnapshotMark::open(key, &index, &digest.0, &publisher.0, &file)?;
         let header = frames(&file).next_frame().ok()??;
+        // The clock of a file's times is coarse, and a disk may fail: the header is compared too.
+        if !mark.is_header(header.bytes()) {
+            return None;
+        }
         let verifier = SnapshotVerifier::new(&header, publisher).ok()?;
         let verified = verifier.verified_before();
         (verified.digest() == digest).then_some(Self {

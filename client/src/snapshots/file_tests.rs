@@ -108,7 +108,7 @@ impl Scene {
         index_path(self.dir.path(), self.digest)
     }
 
-    fn verify(&self) -> Outcome<CachedSnapshot> {
+    fn verify(&self) -> Outcome<JustVerified> {
         CachedSnapshot::verify(&self.path(), self.index(), &self.publisher, &self.key)
     }
 
@@ -129,8 +129,8 @@ impl Scene {
 fn every_tag_is_found_where_it_stands_and_no_other() {
     for (elements, label_bytes) in [(16, 0), (1024, 32), (16_384, 0), (10_240, 0)] {
         let scene = Scene::new(elements, label_bytes);
-        let verified = scene.verify().unwrap();
         let opened = scene.marked();
+        let verified = scene.verify().unwrap().mark(&scene.publisher);
         assert_eq!(opened.verified().digest(), scene.digest);
         // Dense, sparse, doubled, and what is not there.
         let absent: Vec<Vec<u8>> = (0..500)
@@ -211,6 +211,29 @@ fn a_file_that_was_swapped_or_written_to_is_verified_anew() {
     assert!(scene.verify().is_err());
 }
 
+#[test]
+fn a_mark_of_another_header_opens_nothing() {
+    let scene = Scene::new(1024, 0);
+    let file = File::open(scene.path()).unwrap();
+    let mut frames = FrameReader::new(BufReader::new(&file));
+    let header = frames.next_frame().unwrap().unwrap();
+    let (start, digest) = (frames.offset(), scene.digest);
+    let mut buckets = Vec::new();
+    while let Some(frame) = frames.next_frame().unwrap() {
+        buckets.push(frame);
+    }
+    let mut other = header.bytes().to_vec();
+    *other.last_mut().unwrap() ^= 1;
+    for (header, opens) in [(header.bytes(), true), (&other[..], false)] {
+        let count = buckets.len() as u64;
+        let mut mark = NewMark::begin(&scene.key, &digest.0, header, start, count).unwrap();
+        buckets.iter().for_each(|b| mark.push(b.bytes()).unwrap());
+        let (_, saved) = mark.save(&scene.index(), &digest.0, &scene.publisher.0, &file);
+        saved.unwrap();
+        assert_eq!(scene.open().is_some(), opens);
+    }
+}
+
 /// Not a test of anything: what opening and looking up cost. Run it with `--ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
@@ -220,7 +243,7 @@ fn what_opening_and_looking_up_cost() {
         let at = std::time::Instant::now();
         let snapshot = scene.verify().unwrap();
         let verify = at.elapsed();
-        snapshot.mark(&scene.publisher);
+        let snapshot = snapshot.mark(&scene.publisher);
         let open = (0..9).map(|_| {
             let at = std::time::Instant::now();
             assert!(scene.open().is_some());
