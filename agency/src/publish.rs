@@ -119,11 +119,52 @@ pub struct Published {
     pub bytes: u64,
     /// The delta from the snapshot that was in force, if one was published.
     pub delta: Option<PublishedDelta>,
+    /// Why there is none, where a snapshot of the same epoch was in force and nobody asked for a whole one.
+    pub no_delta: Option<NoDelta>,
     /// Elements that a publication which was killed had evaluated, and this one did not evaluate again.
     pub resumed: u64,
     /// Whether there was such a publication, but of another table, mapping or list in force: it was
     /// thrown away.
     pub restarted: bool,
+}
+
+/// Why a whole snapshot was published beside one of the same epoch. Its padding is other padding, so
+/// whoever holds both sees which tags of both are elements (spec section 6.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoDelta {
+    /// The snapshot in force, or what is kept of its padding, is not there, or not whole.
+    NoBase,
+    /// As many deltas lead from the last whole snapshot as may be.
+    Chain,
+    /// Size of tags, length of labels, columns, keys, profile or the publisher's identity changed, or
+    /// the clock went back.
+    Form,
+    /// More changed than the padding or a quarter of the tags allows.
+    Changes,
+}
+
+impl NoDelta {
+    /// Stable, for programs.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NoBase => "no-base",
+            Self::Chain => "chain",
+            Self::Form => "form",
+            Self::Changes => "changes",
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::NoBase => "what a delta would lead from is not there or not whole",
+            Self::Chain => "as many deltas as may be lead from the last whole snapshot",
+            Self::Form => "tags, labels, columns, keys or profile have another form than before",
+            Self::Changes => "more changed than a delta holds",
+        }
+    }
 }
 
 /// A delta that was published: all of it is public.

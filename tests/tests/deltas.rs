@@ -213,7 +213,9 @@ fn a_whole_snapshot_is_published_where_a_delta_will_not_do() {
     let delta = |done: &Value| done["delta"] != Value::Null;
     stage.change(0..1, 0..0, 0..0);
     assert!(delta(&stage.publish("")));
-    assert!(!delta(&stage.publish("--full")));
+    let full = stage.publish("--full");
+    assert!(!delta(&full));
+    assert_eq!(full["delta_reason"], Value::Null, "it was asked for");
     // A new chain.
     let next = stage.publish("");
     assert_eq!(
@@ -223,12 +225,15 @@ fn a_whole_snapshot_is_published_where_a_delta_will_not_do() {
         1
     );
     // Other tags, more than the padding holds, more than a quarter, another epoch.
-    assert!(!delta(&stage.publish("--max-session-elements 1000000000")));
+    let form = stage.publish("--max-session-elements 1000000000");
+    assert!(!delta(&form));
+    assert_eq!(form["delta_reason"], "form");
     assert!(!delta(&stage.publish("")));
     assert!(delta(&stage.publish("")));
     stage.change(0..0, 5000..5182, 0..0);
     let larger = stage.publish("");
     assert!(!delta(&larger));
+    assert_eq!(larger["delta_reason"], "changes");
     assert_eq!(larger["padded"], 1280 + 256);
     stage.change(0..500, 0..0, 0..0);
     assert!(!delta(&stage.publish("")));
@@ -274,9 +279,25 @@ fn a_chain_of_deltas_ends() {
     stage.asks(&serving);
     let whole = stage.publish("");
     assert_eq!(whole["delta"], Value::Null);
+    assert_eq!(whole["delta_reason"], "chain");
     assert_eq!(said(&stage, &whole), None);
     let next = stage.publish("");
     assert_eq!(said(&stage, &next), Some(1));
+    assert_eq!(next["delta_reason"], Value::Null);
+    // What is kept of its padding is lost: people are told, too.
+    let chain = stage.published(&next["digest"], "chain");
+    fs::remove_file(chain).unwrap();
+    let ended = stage.place.run(
+        "tallyd collection publish list --home holder --input list.csv --key document=number,state",
+    );
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(
+        ended.err.contains("`tallyd epoch rotate list`"),
+        "{}",
+        ended.err
+    );
+    assert!(ended.out.contains("none (no-base)"), "{}", ended.out);
+    let next = stage.publish("");
     stage.asks(&serving);
     stage.copies_agree(&next["digest"]);
 }

@@ -23,7 +23,7 @@ use tempfile::NamedTempFile;
 
 pub(super) use self::chain::{Chain, remove_others};
 use self::merge::{Base, Merged};
-use super::{OnProgress, Stage, spool::SortedReader, work::Work};
+use super::{NoDelta, OnProgress, Stage, spool::SortedReader, work::Work};
 use crate::{
     collections::{EpochSeed, delta_path, public_keys, snapshot_path},
     error::{AgencyError, Result},
@@ -69,28 +69,27 @@ impl Written {
 }
 
 impl Work<'_> {
-    /// Publishes by delta, if that can be done: `None` if a whole snapshot is due. `real` are the
+    /// Publishes by delta onto the snapshot `digest`, if that can be done; else says why a whole one is
+    /// due. `real` are the
     /// elements of the table, in order; `longest` is the longest of their labels, in bytes.
     pub(super) fn by_delta(
         &self,
+        digest: [u8; 32],
         real: &mut SortedReader,
         longest: usize,
         progress: OnProgress<'_>,
-    ) -> Result<Option<ByDelta>> {
-        let Some(digest) = self.base else {
-            return Ok(None);
-        };
+    ) -> Result<Result<ByDelta, NoDelta>> {
         let Some(chain) = Chain::read(self.home, &self.name, &digest)? else {
-            return Ok(None);
+            return Ok(Err(NoDelta::NoBase));
         };
         let Some(sequence) = chain.next_sequence() else {
-            return Ok(None);
+            return Ok(Err(NoDelta::Chain));
         };
         let Some(base) = Base::open(self, &digest)? else {
-            return Ok(None);
+            return Ok(Err(NoDelta::NoBase));
         };
         if !self.is_of_one_form(base.leaves.snapshot().preamble(), longest)? {
-            return Ok(None);
+            return Ok(Err(NoDelta::Form));
         }
         let seed = EpochSeed::open(self.home, &self.name, self.epoch)?;
         let parts = chain.padding();
@@ -105,7 +104,7 @@ impl Work<'_> {
         let elements = preamble.elements.get();
         let plan = DeltaPlan::new(&counted.changes, counted.padding, elements, labelled);
         let Some(plan) = plan else {
-            return Ok(None);
+            return Ok(Err(NoDelta::Changes));
         };
 
         let mut salt = [0u8; 32];
@@ -158,7 +157,7 @@ impl Work<'_> {
         let delta_bytes = delta.finish(&[&delta_head, &header], &path)?;
         let bytes = whole.finish(&[&header], &snapshot_path(self.home, name, &to.0))?;
         sync_dir(self.folder)?;
-        Ok(Some(ByDelta {
+        Ok(Ok(ByDelta {
             leaves,
             bytes,
             delta_bytes,

@@ -154,7 +154,14 @@ impl Work<'_> {
             false => 0,
         };
         let mut real = real.reader()?;
-        if let Some(by_delta) = self.by_delta(&mut real, longest, progress)? {
+        let by_delta = match self.base {
+            Some(base) => Some(self.by_delta(base, &mut real, longest, progress)?),
+            None => None,
+        };
+        let no_delta = by_delta
+            .as_ref()
+            .and_then(|done| done.as_ref().err().copied());
+        if let Some(Ok(by_delta)) = by_delta {
             let preamble = by_delta.leaves.snapshot().preamble();
             let elements = preamble.elements.get();
             return Ok(Published {
@@ -172,6 +179,7 @@ impl Work<'_> {
                     exchanged: by_delta.plan.exchanged,
                     relabelled: by_delta.plan.relabelled,
                 }),
+                no_delta: None,
                 resumed: 0,
                 restarted: false,
             });
@@ -220,6 +228,7 @@ impl Work<'_> {
             cut_labels,
             bytes,
             delta: None,
+            no_delta,
             resumed: 0,
             restarted: false,
         })

@@ -17,7 +17,7 @@ use tallystick_agency::{
     collections::{Meta, TableSource},
     exit::{Failure, Outcome},
     home::Home,
-    publish::{self, PublishOptions, Published, Stage},
+    publish::{self, NoDelta, PublishOptions, Published, Stage},
     store::{Collection, SqliteStore, Store},
     table_flags::{FormatFlags, RejectFlags},
 };
@@ -194,6 +194,8 @@ pub(super) struct Done {
     snapshot_bytes: u64,
     /// The delta from the snapshot that was in force; `null` if none was published.
     delta: Option<Delta>,
+    /// Why none was published where a snapshot of this epoch was in force and `--full` was not given.
+    delta_reason: Option<&'static str>,
     /// Elements that a publication which was killed had evaluated.
     resumed: u64,
     /// Whether such a one was thrown away: it was of something else.
@@ -251,9 +253,11 @@ impl Done {
             ("snapshot bytes", self.snapshot_bytes.to_string()),
             (
                 "delta",
-                self.delta
-                    .as_ref()
-                    .map_or_else(|| or_dash(None), Delta::text),
+                match (&self.delta, self.delta_reason) {
+                    (Some(delta), _) => delta.text(),
+                    (None, Some(reason)) => format!("none ({reason})"),
+                    (None, None) => or_dash(None),
+                },
             ),
             ("evaluated before", self.resumed.to_string()),
             ("elements a session", self.max_session_elements.to_string()),
@@ -340,6 +344,14 @@ pub(super) async fn perform(
              was in force: it was thrown away",
         );
     }
+    if let Some(why) = published.no_delta {
+        context.hint(&format!(
+            "a whole snapshot was published beside the last one of this epoch: {}. Whoever holds both \
+             sees which tags of both are elements, and which came and went. `tallyd epoch rotate {name}` \
+             publishes under new keys and avoids it",
+            why.text()
+        ));
+    }
     let known = current(store, &name).await?;
     let (_, meta) =
         known.ok_or_else(|| AgencyError::Bug("what was published is not there".to_owned()))?;
@@ -380,6 +392,7 @@ fn report(name: &Name, published: Published, meta: Meta, seconds: f64) -> Done {
             exchanged: delta.exchanged,
             relabelled: delta.relabelled,
         }),
+        delta_reason: published.no_delta.map(NoDelta::code),
         resumed: published.resumed,
         restarted: published.restarted,
         max_session_elements: meta.max_session_elements,
