@@ -205,11 +205,19 @@ pub async fn publish(
         Some(known) => known.epoch,
     };
     let policy = &home.config().policy;
+    // What is not said is as before: a list is published again each night, and its limits are not to
+    // widen the night that a flag is forgotten.
+    let before = match &known {
+        Some(known) if !known.removed => Some(Meta::of(known)?),
+        _ => None,
+    };
     let max_session_elements = options
         .max_session_elements
+        .or(before.as_ref().map(|before| before.max_session_elements))
         .unwrap_or(policy.max_elements_per_session);
     let peer_budget = options
         .peer_budget
+        .or(before.as_ref().map(|before| before.peer_budget))
         .unwrap_or(policy.elements_per_peer_per_epoch);
     let mapping = options.source.mapping()?;
     let mut types: Vec<Name> = mapping

@@ -80,10 +80,11 @@ pub(super) struct TableArgs {
     /// All peers may ask, also if fewer might before
     #[arg(long, conflicts_with = "allow")]
     pub(super) allow_all: bool,
-    /// Most elements in one session, padding included [default: of node.toml]
+    /// Most elements in one session, padding included [default: as before, else of node.toml]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(16..=1 << 32))]
     pub(super) max_session_elements: Option<u64>,
-    /// Most elements of one peer under one key in an epoch [default: of node.toml]
+    /// Most elements of one peer under one key in an epoch [default: as before, else of
+    /// node.toml]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=1 << 32))]
     pub(super) peer_budget: Option<u64>,
     #[command(flatten)]
@@ -326,6 +327,8 @@ pub(super) async fn perform(
             Stage::Sealing => "sealing and writing",
         };
         let rate = match stage {
+            // Before the first elements come back there is none.
+            Stage::Evaluating { elements: 0 } => String::new(),
             Stage::Evaluating { elements } => {
                 let seconds = last.1.elapsed().as_secs_f64().max(0.001);
                 format!(", {:.0} elements/s", elements as f64 / seconds)

@@ -171,6 +171,20 @@ fn a_new_epoch_has_new_keys_and_destroys_the_old_ones() {
 }
 
 #[test]
+fn limits_that_are_not_said_stay_as_they_were() {
+    let place = Place::new();
+    place.init("alpha");
+    place.write("list.csv", "a\nx\n");
+    let publish = "collection publish c --home alpha --input list.csv --key text=a";
+    let narrow = format!("{publish} --peer-budget 77 --max-session-elements 64");
+    place.json(&narrow, "collection-publish");
+    place.write("list.csv", "a\nx\ny\n");
+    let again = place.json(publish, "collection-publish");
+    assert_eq!(again["peer_budget"], 77);
+    assert_eq!(again["max_session_elements"], 64);
+}
+
+#[test]
 fn an_interrupted_publication_leaves_the_old_one_in_force() {
     let place = Place::new();
     place.init("alpha");
