@@ -234,6 +234,16 @@ fn guess(estimate: &Estimate) -> String {
     ])
 }
 
+/// Removes the folder of a session that was cut short. Its processes end with this one, and write until
+/// then: they find the folder under its name no more.
+fn take_away(folder: &Path) {
+    let aside = folder.with_extension("ended");
+    if std::fs::rename(folder, &aside).is_ok() {
+        // What cannot be removed lies in the temporary folder, which is cleaned by others.
+        let _ = std::fs::remove_dir_all(&aside);
+    }
+}
+
 pub(crate) fn run(context: &Context, args: &BenchArgs) -> Outcome<Exit> {
     let temporary = std::env::temp_dir();
     let dir = tempfile::Builder::new()
@@ -245,6 +255,7 @@ pub(crate) fn run(context: &Context, args: &BenchArgs) -> Outcome<Exit> {
             source,
         })?;
     let path = dir.path().to_owned();
+    let folder = path.clone();
     let options = Options {
         batch: args.batch.into(),
         repeats: args.repeats.into(),
@@ -257,6 +268,9 @@ pub(crate) fn run(context: &Context, args: &BenchArgs) -> Outcome<Exit> {
             .await
             .unwrap_or_else(|_| Err(bug("the measurement panicked")))
     });
+    if measured.is_err() {
+        take_away(&folder);
+    }
     let measured = measured.map_err(|failure| match failure.exit {
         Exit::Interrupted => Failure {
             what: "interrupted; nothing was kept".to_owned(),
