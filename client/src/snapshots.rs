@@ -2,6 +2,7 @@
 
 mod deltas;
 mod file;
+mod kept;
 
 use std::{
     fs::{File, OpenOptions},
@@ -26,7 +27,10 @@ use tallystick_protocol::{
 use tallystick_wire::{Envelope, SnapshotRequest};
 
 use self::file::index_path;
-pub(crate) use self::file::{CachedSnapshot, TagPlace};
+pub(crate) use self::{
+    file::{CachedSnapshot, TagPlace},
+    kept::{Wanted, granted_in, remove_superseded},
+};
 use crate::{
     connect::{Connected, NOTHING},
     progress::Progress,
@@ -84,10 +88,11 @@ fn snapshot_path(cache: &Path, digest: Hex<32>) -> PathBuf {
 pub(crate) async fn get(
     cache: &Path,
     connected: &mut Connected,
-    digest: Hex<32>,
+    wanted: &Wanted,
     key: &MarkKey,
     progress: &Progress,
 ) -> Outcome<CachedSnapshot> {
+    let digest = wanted.digest;
     let publisher = VerifyKey(connected.peer.signing_key);
     if let Some(snapshot) = cached(cache, digest, publisher, key).await {
         return Ok(snapshot);
@@ -106,7 +111,7 @@ pub(crate) async fn get(
         let _ = std::fs::remove_file(&part);
         return Ok(snapshot);
     }
-    let fetched = match deltas::follow(cache, &part, connected, digest, progress).await {
+    let fetched = match deltas::follow(cache, &part, connected, wanted, progress).await {
         Ok(true) => Ok(()),
         Ok(false) => fetch(&part, connected, digest, progress).await,
         Err(failure) => Err(failure),

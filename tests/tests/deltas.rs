@@ -202,6 +202,13 @@ fn a_list_that_changes_is_followed_by_small_deltas_and_found_right() {
         stage.asks(&serving);
         stage.copies_agree(&fifth["digest"]);
         stage.cache_is_clean();
+        // What was superseded is gone, but for the one before, and so are the marks.
+        for ending in ["snapshot", "index"] {
+            assert!(stage.cached(&fourth["digest"], ending).exists());
+            assert!(!stage.cached(&second["digest"], ending).exists());
+        }
+        let cache = fs::read_dir(stage.place.path("asker/cache/snapshots")).unwrap();
+        assert_eq!(cache.count(), 4);
         // Records verify as ever.
         assert_eq!(serving.stop(), Some(0));
     }

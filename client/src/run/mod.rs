@@ -21,6 +21,7 @@ mod options;
 mod output;
 mod pipeline;
 mod request;
+mod snapshot;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
@@ -51,6 +52,7 @@ use self::{
     output::{LabelOpener, label_columns},
     pipeline::Pipeline,
     request::{ClosingTimes, Stage, Taken},
+    snapshot::granted,
 };
 use crate::{
     collections::catalogue,
@@ -58,7 +60,7 @@ use crate::{
     error::{after_the_charge, bug},
     input::{Hits, Plan},
     progress::Progress,
-    snapshots::{self, CachedSnapshot, blocking},
+    snapshots::{self, CachedSnapshot, Wanted, blocking},
 };
 
 /// Runs a match.
@@ -226,20 +228,12 @@ impl Runner<'_> {
                 ));
             }
         }
-        self.snapshot(connected, entry.snapshot).await
-    }
-
-    async fn snapshot(
-        &self,
-        connected: &mut Connected,
-        digest: Hex<32>,
-    ) -> Outcome<CachedSnapshot> {
-        let bar = Progress::new("snapshot", 0, "bytes", self.options.quiet);
-        let cache = self.home.snapshot_cache_dir();
-        let key = MarkKey::of(self.home.keys())?;
-        let snapshot = snapshots::get(&cache, connected, digest, &key, &bar).await?;
-        bar.finish();
-        Ok(snapshot)
+        let wanted = Wanted {
+            digest: entry.snapshot,
+            collection: entry.collection,
+            epoch: entry.epoch,
+        };
+        self.snapshot(connected, wanted).await
     }
 
     async fn plan(&self) -> Outcome<Arc<Plan>> {
@@ -419,17 +413,17 @@ impl Runner<'_> {
         let Answer::Granted(matching) = asking.answer(answer).map_err(AgencyError::from)? else {
             return Err(bug("a refused session that is not over"));
         };
-        let digest = matching.agreement().grant().snapshot.digest;
+        let wanted = granted(&matching);
         let publisher = peer.signing_key.into();
         let cache = self.home.snapshot_cache_dir();
         let key = MarkKey::of(self.home.keys())?;
-        let snapshot = match snapshots::cached(&cache, digest, publisher, &key).await {
+        let snapshot = match snapshots::cached(&cache, wanted.digest, publisher, &key).await {
             Some(snapshot) => snapshot,
             None => {
                 let address = self.options.address.as_deref();
                 let mut connected =
                     connect(self.home, self.store, &self.options.peer, address).await?;
-                self.snapshot(&mut connected, digest).await?
+                self.snapshot(&mut connected, wanted).await?
             }
         };
         let snapshot = Arc::new(snapshot);
@@ -537,40 +531,6 @@ impl Runner<'_> {
             tracing::warn!(milliseconds = skew, "the peer's clock differs from ours");
         }
         Ok(())
-    }
-
-    /// The snapshot of the grant, which must agree with the grant in all that both state.
-    async fn agree(
-        &self,
-        matching: &Matching,
-        snapshot: CachedSnapshot,
-        connected: &mut Connected,
-    ) -> Outcome<CachedSnapshot> {
-        let grant = matching.agreement().grant();
-        let snapshot = match snapshot.verified().digest() == grant.snapshot.digest {
-            true => snapshot,
-            // Published anew between catalogue and grant.
-            false => self.snapshot(connected, grant.snapshot.digest).await?,
-        };
-        let preamble = snapshot.verified().preamble();
-        let agree = |field, same: bool| match same {
-            true => Ok(()),
-            false => Err(AgencyError::from(Error::Mismatch {
-                what: "snapshot",
-                field,
-            })),
-        };
-        agree("collection", preamble.collection == grant.collection)?;
-        agree("epoch", preamble.epoch == grant.epoch)?;
-        agree("mode", preamble.mode == grant.mode)?;
-        agree("profile", preamble.profile == grant.profile)?;
-        agree("tag_bytes", preamble.tag_bytes == grant.snapshot.tag_bytes)?;
-        agree("elements", preamble.elements == grant.snapshot.elements)?;
-        agree(
-            "keys",
-            grant.keys.iter().all(|key| preamble.keys.contains(key)),
-        )?;
-        Ok(snapshot)
     }
 
     /// Closes a record and notes it.

@@ -21,11 +21,15 @@ use tallystick_protocol::{
     frame::{Frame, FrameReader, Kind, ReadError},
     signing::VerifyKey,
     snapshot::{DeltaApplier, SnapshotLeaves, SnapshotVerifier},
-    statements::{Hex, Int, SnapshotDelta, open},
+    statements::{Hex, SnapshotDelta, open},
 };
 use tallystick_wire::SnapshotRequest;
 
-use super::{blocking, io, next_frame, open_part, reopen, snapshot_path};
+use super::{
+    blocking, io,
+    kept::{Wanted, first_frame, held},
+    next_frame, open_part, reopen, snapshot_path,
+};
 use crate::{connect::Connected, progress::Progress};
 
 /// Snapshots that are named to a peer, and deltas that are followed, at most.
@@ -42,17 +46,20 @@ pub(super) async fn follow(
     cache: &Path,
     part: &Path,
     connected: &mut Connected,
-    digest: Hex<32>,
+    wanted: &Wanted,
     progress: &Progress,
 ) -> Outcome<bool> {
+    let digest = wanted.digest;
     let publisher = VerifyKey(connected.peer.signing_key);
     let deltas = cache.join(format!("{digest}.deltas"));
     // A whole snapshot that is partly there is gone on with.
     if part.metadata().is_ok_and(|meta| meta.len() > 0) {
         return Ok(false);
     }
-    let looking = cache.to_owned();
-    let held = blocking(move || Ok(held(&looking, &publisher))).await?;
+    let (looking, of) = (cache.to_owned(), wanted.clone());
+    // They are verified when one of them is changed.
+    let mut held = blocking(move || Ok(held(&looking, &publisher, &of))).await?;
+    held.truncate(MOST);
     if held.is_empty() {
         return Ok(false);
     }
@@ -79,37 +86,6 @@ pub(super) async fn follow(
         emptied.map_err(|e| io("cut", part, e))?;
     }
     done
-}
-
-/// Digests of the publisher's snapshots in the cache, the latest first. They are verified when one of them
-/// is changed.
-fn held(cache: &Path, publisher: &VerifyKey) -> Vec<Hex<32>> {
-    let mut found: Vec<(Int, Hex<32>)> = Vec::new();
-    let entries = std::fs::read_dir(cache).into_iter().flatten().flatten();
-    for path in entries.map(|entry| entry.path()) {
-        if path.extension().is_none_or(|ending| ending != "snapshot") {
-            continue;
-        }
-        let Some(header) = File::open(&path).ok().and_then(|file| {
-            FrameReader::new(BufReader::new(file))
-                .next_frame()
-                .ok()
-                .flatten()
-        }) else {
-            continue;
-        };
-        if let Ok(said) = SnapshotVerifier::new(&header, publisher)
-            && snapshot_path(cache, said.stated_digest()) == path
-        {
-            found.push((said.preamble().published_ms, said.stated_digest()));
-        }
-    }
-    found.sort_by(|a, b| b.cmp(a));
-    found
-        .into_iter()
-        .map(|(_, digest)| digest)
-        .take(MOST)
-        .collect()
 }
 
 /// Fetches deltas, going on with what is there. Gives the snapshot that the first of them leads from; `None`
@@ -193,14 +169,6 @@ async fn fetch(
     }
     out.flush().map_err(|e| io("write", deltas, e))?;
     Ok(Some(said.from))
-}
-
-fn first_frame(path: &Path) -> Option<Frame> {
-    let file = File::open(path).ok()?;
-    FrameReader::new(BufReader::new(file))
-        .next_frame()
-        .ok()
-        .flatten()
 }
 
 /// The snapshot that deltas change, and what they have changed so far in a file without a name.
