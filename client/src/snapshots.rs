@@ -50,15 +50,18 @@ fn io(action: &'static str, path: &Path, source: std::io::Error) -> Failure {
 
 /// The snapshot of this digest from the cache, if it is there: by its mark if this home has verified
 /// this very file before, else verified now. A damaged one is removed: it can be fetched again.
+///
+/// # Errors
+/// An IO error: then nothing is known of the file, and it stays.
 pub(crate) async fn cached(
     cache: &Path,
     digest: Hex<32>,
     publisher: VerifyKey,
     key: &MarkKey,
-) -> Option<CachedSnapshot> {
+) -> Outcome<Option<CachedSnapshot>> {
     let path = snapshot_path(cache, digest);
     if !path.exists() {
-        return None;
+        return Ok(None);
     }
     let (opening, index, key) = (path.clone(), index_path(cache, digest), key.clone());
     let open = move || {
@@ -70,13 +73,19 @@ pub(crate) async fn cached(
         Ok((snapshot.digest() == digest).then(|| snapshot.mark(&publisher)))
     };
     match blocking(open).await {
-        Ok(Some(snapshot)) => Some(snapshot),
+        Ok(Some(snapshot)) => Ok(Some(snapshot)),
+        Err(failure) if !is_damaged(&failure) => Err(failure),
         _ => {
             // If it cannot be removed, fetching says so.
             let _ = std::fs::remove_file(&path);
-            None
+            Ok(None)
         }
     }
+}
+
+/// Whether a file that could be read is no snapshot of its publisher.
+fn is_damaged(failure: &Failure) -> bool {
+    matches!(failure.exit, Exit::PeerFault | Exit::Verification)
 }
 
 fn snapshot_path(cache: &Path, digest: Hex<32>) -> PathBuf {
@@ -94,7 +103,7 @@ pub(crate) async fn get(
 ) -> Outcome<CachedSnapshot> {
     let digest = wanted.digest;
     let publisher = VerifyKey(connected.peer.signing_key);
-    if let Some(snapshot) = cached(cache, digest, publisher, key).await {
+    if let Some(snapshot) = cached(cache, digest, publisher, key).await? {
         return Ok(snapshot);
     }
     let part = cache.join(format!("{digest}.part"));
@@ -106,7 +115,7 @@ pub(crate) async fn get(
         Ok(file)
     })
     .await?;
-    if let Some(snapshot) = cached(cache, digest, publisher, key).await {
+    if let Some(snapshot) = cached(cache, digest, publisher, key).await? {
         // Left by this process if the other had renamed its own before.
         let _ = std::fs::remove_file(&part);
         return Ok(snapshot);
@@ -127,6 +136,7 @@ pub(crate) async fn get(
     let verify = move || CachedSnapshot::verify(&fetched, index, &publisher, &own);
     let snapshot = match blocking(verify).await {
         Ok(snapshot) if snapshot.digest() == digest => snapshot,
+        Err(failure) if !is_damaged(&failure) => return Err(failure),
         other => {
             std::fs::remove_file(&part).map_err(|e| io("remove", &part, e))?;
             return Err(match other {
@@ -143,6 +153,8 @@ pub(crate) async fn get(
     let path = snapshot_path(cache, digest);
     std::fs::rename(&part, &path).map_err(|e| io("rename to", &path, e))?;
     sync_dir(cache)?;
+    // What came of deltas before the whole was fetched.
+    let _ = std::fs::remove_file(deltas::deltas_path(cache, digest));
     let snapshot = snapshot.mark(&publisher);
     drop(lock);
     Ok(snapshot)

@@ -50,6 +50,12 @@ struct Call {
 /// What a call holds: a place among its peer's calls, and its connection.
 pub(crate) type Places = (Slot<String>, CallGuard);
 
+/// What a reader of a snapshot is sent, open: what is published meanwhile takes nothing from it.
+enum Reading {
+    Whole(File),
+    Deltas(Vec<File>),
+}
+
 type Frames = ReceiverStream<Result<Envelope, Status>>;
 
 impl Service {
@@ -172,30 +178,13 @@ impl Exchange for Service {
         let digest: [u8; 32] = digest
             .try_into()
             .map_err(|_| Status::invalid_argument("malformed: a digest has 32 bytes"))?;
+        deltas::check(&have)?;
         let offered = self
             .node
             .all_offered(&identity.agency)
             .await
             .map_err(|e| self.status(&e))?;
-        let (name, path) = offered
-            .iter()
-            .map(|offered| {
-                let name = offered.name.as_str();
-                (name, snapshot_path(&self.node.home, name, &digest))
-            })
-            .find(|(_, path)| path.exists())
-            .ok_or_else(|| {
-                let (peer, digest) = (&identity.agency, Hex(digest));
-                tracing::warn!(peer, %digest, "no such snapshot for this peer");
-                Status::not_found("not-available: no such snapshot for this peer")
-            })?;
-        tracing::info!(peer = identity.agency, digest = %Hex(digest), from_bucket, "snapshot read");
-        let whole = have.is_empty();
-        let deltas = deltas::leading(&self.node.home, name, digest, &have)?;
-        let file = File::open(&path)
-            .map_err(|_| Status::not_found("not-available: no such snapshot for this peer"))?;
-        let (out, frames) = mpsc::channel(QUEUE * 4);
-        // Each holds a thread, so there are few.
+        // Each holds a thread, so there are few: looking for the files is part of it.
         let Some(slot) = self.node.snapshots.enter(&identity.agency) else {
             let code = "too-many-snapshots";
             self.node.metrics.call_refused(code);
@@ -204,11 +193,32 @@ impl Exchange for Service {
                 "{code}: as many snapshots are read at once as may be; try later"
             )));
         };
+        let node = Arc::clone(&self.node);
+        let opening = tokio::task::spawn_blocking(move || {
+            let (name, file) = offered.iter().find_map(|offered| {
+                let name = offered.name.as_str();
+                let file = File::open(snapshot_path(&node.home, name, &digest)).ok()?;
+                Some((name, file))
+            })?;
+            Some(match have.is_empty() {
+                true => Reading::Whole(file),
+                false => Reading::Deltas(deltas::leading(&node.home, name, digest, &have)),
+            })
+        });
+        let opened = opening.await;
+        let opened = opened.map_err(|_| Status::internal("bug: a snapshot was not opened"))?;
+        let reading = opened.ok_or_else(|| {
+            let (peer, digest) = (&identity.agency, Hex(digest));
+            tracing::warn!(peer, %digest, "no such snapshot for this peer");
+            Status::not_found("not-available: no such snapshot for this peer")
+        })?;
+        tracing::info!(peer = identity.agency, digest = %Hex(digest), from_bucket, "snapshot read");
+        let (out, frames) = mpsc::channel(QUEUE * 4);
         let sending = self.node.metrics.snapshot();
         tokio::task::spawn_blocking(move || {
-            match whole {
-                true => send_snapshot(file, from_bucket, &out),
-                false => deltas::send(&deltas, from_bucket, &out),
+            match reading {
+                Reading::Whole(file) => send_snapshot(file, from_bucket, &out),
+                Reading::Deltas(deltas) => deltas::send(deltas, from_bucket, &out),
             }
             drop((slot, places, sending));
         });

@@ -351,15 +351,21 @@ fn a_delta_that_was_changed_is_refused_as_the_peers_fault_and_leaves_nothing() {
         stage.cache_is_clean();
         assert!(!stage.place.path("refused.csv").exists());
     }
-    // One that the holder itself cannot read is no forgery; it is a fault of its own.
-    fs::write(&path, cut).unwrap();
-    let _ = stage.place.run(&stage.line(&serving, "refused.csv"));
     assert_eq!(records(), before, "something was asked");
-    // Without it the whole one is fetched; with the right one it is followed.
+    // One that the holder itself cannot read is no forgery but a fault of its own, and one that is gone is
+    // none at all: the whole snapshot is fetched. With the right one it is followed.
+    let forget = |stage: &Stage| {
+        fs::remove_file(stage.cached(&second["digest"], "snapshot")).unwrap();
+    };
+    fs::write(&path, cut).unwrap();
+    stage.asks(&serving);
+    stage.copies_agree(&second["digest"]);
+    stage.cache_is_clean();
+    forget(&stage);
     fs::remove_file(&path).unwrap();
     stage.asks(&serving);
     stage.copies_agree(&second["digest"]);
-    fs::remove_file(stage.cached(&second["digest"], "snapshot")).unwrap();
+    forget(&stage);
     fs::write(&path, delta).unwrap();
     stage.asks(&serving);
     stage.copies_agree(&second["digest"]);

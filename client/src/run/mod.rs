@@ -417,7 +417,7 @@ impl Runner<'_> {
         let publisher = peer.signing_key.into();
         let cache = self.home.snapshot_cache_dir();
         let key = MarkKey::of(self.home.keys())?;
-        let snapshot = match snapshots::cached(&cache, wanted.digest, publisher, &key).await {
+        let snapshot = match snapshots::cached(&cache, wanted.digest, publisher, &key).await? {
             Some(snapshot) => snapshot,
             None => {
                 let address = self.options.address.as_deref();

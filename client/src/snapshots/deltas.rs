@@ -14,7 +14,7 @@ use std::{
 
 use tallystick_agency::{
     AgencyError,
-    exit::{Exit, Outcome},
+    exit::{Exit, Failure, Outcome},
 };
 use tallystick_protocol::{
     error::{Error, Fault},
@@ -51,7 +51,7 @@ pub(super) async fn follow(
 ) -> Outcome<bool> {
     let digest = wanted.digest;
     let publisher = VerifyKey(connected.peer.signing_key);
-    let deltas = cache.join(format!("{digest}.deltas"));
+    let deltas = deltas_path(cache, digest);
     // A whole snapshot that is partly there is gone on with.
     if part.metadata().is_ok_and(|meta| meta.len() > 0) {
         return Ok(false);
@@ -70,6 +70,7 @@ pub(super) async fn follow(
             let _ = std::fs::remove_file(&deltas);
             return Ok(false);
         }
+        Err(failure) if can_do_without(&failure) => return Ok(false),
         Err(failure) => {
             if failure.exit == Exit::PeerFault {
                 let _ = std::fs::remove_file(&deltas);
@@ -85,7 +86,27 @@ pub(super) async fn follow(
         let emptied = open_part(part)?.set_len(0);
         emptied.map_err(|e| io("cut", part, e))?;
     }
-    done
+    match done {
+        Err(failure) if can_do_without(&failure) => Ok(false),
+        done => done,
+    }
+}
+
+/// Whether the whole snapshot may be had although deltas fail so: a peer that cannot read its deltas, or a
+/// base that is gone, is no breach of the protocol. If it is the connection or the disk that failed, the
+/// whole one fails as well, and what came of the deltas is gone on with next time.
+fn can_do_without(failure: &Failure) -> bool {
+    let may = !matches!(failure.exit, Exit::PeerFault | Exit::Bug);
+    if may {
+        let code = failure.code.as_str();
+        tracing::warn!(code, "deltas cannot be followed: {failure}");
+    }
+    may
+}
+
+/// Where deltas are fetched to.
+pub(super) fn deltas_path(cache: &Path, digest: Hex<32>) -> PathBuf {
+    cache.join(format!("{digest}.deltas"))
 }
 
 /// Fetches deltas, going on with what is there. Gives the snapshot that the first of them leads from; `None`
