@@ -40,13 +40,14 @@ impl<'a> Bucket<'a> {
         Ok(bucket)
     }
 
-    /// The same for the bytes of a whole frame that were parsed before and are known to be the same
-    /// since, by an authenticator of the caller's own: the order of the tags is not looked at again. Of
-    /// other bytes [`Self::find`] may give wrong answers, and nothing worse.
+    /// The same for the bytes of a whole frame, on the caller's word: the order of the tags and the bucket
+    /// that they belong to are not looked at. The caller must have had [`Self::parse`] succeed on these very
+    /// bytes before, and must know by an authenticator of its own that they are the same. Of other bytes
+    /// [`Self::find`] may give wrong answers, and nothing worse.
     ///
     /// # Errors
     /// [`Error::Malformed`] for bytes that are no bucket with this index.
-    pub fn parse_known(
+    pub fn parse_assumed(
         frame: &'a [u8],
         preamble: &SnapshotPreamble,
         index: u64,

@@ -157,6 +157,23 @@ fn only_try_imports_the_server() {
 }
 
 #[test]
+fn only_the_cache_takes_a_snapshot_on_trust() {
+    let marked = "client/src/snapshots/file.rs";
+    for word in ["assume_verified(", "parse_assumed("] {
+        let call = |source: &Source| {
+            let code = source.code().replace(&format!("fn {word}"), "");
+            !source.is_test() && !source.path.starts_with("tests/") && code.contains(word)
+        };
+        let callers: Vec<String> = rust()
+            .into_iter()
+            .filter(call)
+            .map(|source| source.path)
+            .collect();
+        assert_eq!(callers, [marked], "{word}");
+    }
+}
+
+#[test]
 fn the_group_is_behind_its_seam() {
     for source in rust() {
         let inside = source.path.starts_with("protocol/src/group");
