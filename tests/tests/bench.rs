@@ -9,7 +9,7 @@ use nix::{
     unistd::Pid,
 };
 use serde_json::Value;
-use tallystick_protocol::group;
+use tallystick_protocol::{frame::FrameReader, group};
 use tallystick_tests::{document::document, kernel, place::Place, running::wait_for};
 
 const SMALL: &str = "tally bench --batch 512 --repeats 2";
@@ -67,6 +67,24 @@ fn stages_a_session_and_an_estimate_are_reported() {
     assert!(estimate["session_seconds"].as_f64().unwrap() > 0.0);
     // Homes, keys and tables of the session are gone.
     assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+}
+
+#[test]
+fn an_estimated_snapshot_is_as_large_as_one_that_is_published() {
+    let place = Place::pair("holder", "asker");
+    let rows: String = (0..3000).map(|n| format!("W{n},UTO\n")).collect();
+    place.write("list.csv", &format!("number,state\n{rows}"));
+    let published = place.json(
+        "tallyd collection publish list --home holder --input list.csv --key document=number,state",
+    );
+    let digest = published["digest"].as_str().unwrap();
+    let path = place.path(&format!("holder/collections/list/{digest}.snapshot"));
+    let file = fs::File::open(&path).unwrap();
+    let header = FrameReader::new(&file).next_frame().unwrap().unwrap();
+    let body = file.metadata().unwrap().len() - header.bytes().len() as u64;
+    // However few ask.
+    let report = place.json(&format!("{SMALL} --ours 10 --theirs 3000"));
+    assert_eq!(report["estimate"]["snapshot"], body);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! network; `--session` shows how much they are on this machine.
 
 use serde::Serialize;
+use tallystick_agency::config::Policy;
 use tallystick_protocol::{
     identifiers::padded_size,
     snapshot::{bucket_bits, tag_bytes},
@@ -42,7 +43,8 @@ pub struct Estimate {
     pub sent: u64,
     /// Bytes of all evaluated chunks.
     pub received: u64,
-    /// Bytes of the snapshot without labels: fetched once, then kept.
+    /// Bytes of the snapshot without labels and header, as a node publishes it by default (its tags are as
+    /// long as the largest session that it grants wants them): fetched once, then kept.
     pub snapshot: u64,
 }
 
@@ -63,7 +65,8 @@ pub fn estimate(bench: &Bench, rows: &Rows, ours: u64, theirs: u64) -> Estimate 
     let publish_cpu_seconds = read(theirs) + seconds(tags, &["publish"]);
     let chunks = asked.div_ceil(CHUNK);
     let buckets = 1u64 << bucket_bits(tags).min(63);
-    let tag = u64::from(tag_bytes(asked, tags));
+    let most = Policy::default().max_elements_per_session;
+    let tag = u64::from(tag_bytes(most, tags));
     Estimate {
         ours,
         theirs,
@@ -119,8 +122,8 @@ mod tests {
         let found = estimate(&bench, &rows, 16_384, 1_000);
         assert_eq!(found.sent, 32 * 16_384 + 2 * (84));
         assert_eq!(found.received, 32 * 16_384 + 2 * (139));
-        // 40 bits and 14 + 10: eight bytes a tag.
-        assert_eq!(found.snapshot, 1_024 * 8 + 4 * 13);
+        // 40 bits, 20 of the largest session by default and 10: nine bytes a tag, however few ask.
+        assert_eq!(found.snapshot, 1_024 * 9 + 4 * 13);
     }
 
     #[test]
