@@ -27,8 +27,9 @@ pub(crate) struct Hit<'a> {
     pub(crate) material: &'a [u8],
 }
 
-/// The hits of a session, for every key that holds a matching element. Memory does not grow with
-/// their number.
+/// The hits of a session, for every key that holds a matching element. In memory are those of a sixty-fourth
+/// of the table's keys at a time, and two numbers for each key that repeats an element which stands first in
+/// such a part of the table: for all rows, if all repeat one.
 pub(crate) struct Hits {
     scratch: PathBuf,
     ranges: Ranges,
