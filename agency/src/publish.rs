@@ -40,8 +40,8 @@ use self::{
 };
 use crate::{
     collections::{
-        EpochKeys, EpochSeed, Meta, TableSource, delta_path, epoch_keys, profile_reference,
-        public_keys, rule_names, snapshot_path,
+        EpochKeys, EpochSeed, Meta, TableSource, epoch_keys, profile_reference, public_keys,
+        rule_names, snapshot_path,
     },
     error::{AgencyError, Result},
     fs::{OWNER_FILE, create_owner_dir},
@@ -360,10 +360,8 @@ pub async fn publish(
         if let Ok(other) = store.collection(options.name.as_str()).await
             && other.is_none_or(|other| other.snapshot_digest != Some(sealed.digest.0))
         {
-            let name = options.name.as_str();
-            for path in [snapshot_path, delta_path] {
-                let _ = std::fs::remove_file(path(home, name, &sealed.digest.0));
-            }
+            let path = snapshot_path(home, options.name.as_str(), &sealed.digest.0);
+            let _ = std::fs::remove_file(path);
             let _ = unfinished::discard(home, &options.name);
             if new_epoch {
                 let _ = EpochSeed::destroy(home, &options.name, epoch);

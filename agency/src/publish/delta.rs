@@ -154,17 +154,8 @@ impl Work<'_> {
             .with(to, salt, plan.padding_added)
             .write(self.home, &self.name)?;
         let path = delta_path(self.home, name, &to.0);
-        let finished = delta
-            .finish(&[&delta_head, &header], &path)
-            .and_then(|delta_bytes| {
-                let whole_path = snapshot_path(self.home, name, &to.0);
-                Ok((delta_bytes, whole.finish(&[&header], &whole_path)?))
-            });
-        if finished.is_err() {
-            // As after any failure: what takes room is given back.
-            let _ = std::fs::remove_file(&path);
-        }
-        let (delta_bytes, bytes) = finished?;
+        let delta_bytes = delta.finish(&[&delta_head, &header], &path)?;
+        let bytes = whole.finish(&[&header], &snapshot_path(self.home, name, &to.0))?;
         sync_dir(self.folder)?;
         Ok(Ok(ByDelta {
             leaves,

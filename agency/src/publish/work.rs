@@ -20,7 +20,7 @@ use super::{
     unfinished::{Found, Position, Unfinished},
 };
 use crate::{
-    collections::{EpochKeys, EpochSeed, public_keys, snapshot_path},
+    collections::{EpochKeys, EpochSeed, public_keys},
     error::{AgencyError, Result},
     home::Home,
     peers::{int as moment, own_reference},
@@ -216,12 +216,7 @@ impl Work<'_> {
             published_ms: moment(self.now_ms)?,
         };
         let (digest, bytes) = self.write(real, padding, preamble, progress)?;
-        let chain = Chain::begin(digest, salt, elements - distinct);
-        if let Err(error) = chain.write(self.home, &self.name) {
-            // A full disk, say: what takes room is given back. It is not in force yet.
-            let _ = std::fs::remove_file(snapshot_path(self.home, self.name.as_str(), &digest.0));
-            return Err(error.into());
-        }
+        Chain::begin(digest, salt, elements - distinct).write(self.home, &self.name)?;
         Ok(Published {
             epoch: self.epoch,
             digest,
