@@ -22,8 +22,10 @@ mod writing;
 
 use std::{
     fs::{File, TryLockError},
+    io::ErrorKind,
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
+    time::Duration,
 };
 
 use tallystick_protocol::{
@@ -40,8 +42,8 @@ use self::{
 };
 use crate::{
     collections::{
-        EpochKeys, EpochSeed, Meta, TableSource, epoch_keys, profile_reference, public_keys,
-        rule_names, snapshot_path,
+        EpochKeys, EpochSeed, Meta, TableSource, delta_path, epoch_keys, profile_reference,
+        public_keys, rule_names, snapshot_path,
     },
     error::{AgencyError, Result},
     fs::{OWNER_FILE, create_owner_dir},
@@ -272,10 +274,15 @@ pub async fn publish(
     let left = unfinished::has_checkpoint(home, &options.name);
     // The keys of a new epoch that was begun are kept with what was evaluated under them: nothing of
     // either has left this home.
-    let found = Found::read(home, &options.name).and_then(|found| {
-        let keys = derive().ok()?;
-        found.is_of(binding(&keys)).then_some((found, keys))
-    });
+    let found = match Found::read(home, &options.name)? {
+        None => None,
+        Some(found) => match derive() {
+            Ok(keys) => found.is_of(binding(&keys)).then_some((found, keys)),
+            // A disk that fails for a moment throws away no hours of work.
+            Err(error) if is_passing(&error) => return Err(error),
+            Err(_) => None,
+        },
+    };
     let (found, keys) = match found {
         Some((found, keys)) => (Some(found), keys),
         None => {
@@ -310,7 +317,8 @@ pub async fn publish(
     let done = work.run(&table, &mapping, &options.rejects, found, progress);
     let done = done.and_then(|(mut sealed, rejects)| {
         sealed.restarted |= thrown_away;
-        rejects.map(RejectsWriter::finish).transpose()?;
+        let kept = rejects.map(RejectsWriter::finish).transpose();
+        kept.inspect_err(|_| withdraw(home, &options.name, &sealed.digest))?;
         Ok(sealed)
     });
     let sealed = match done {
@@ -360,8 +368,7 @@ pub async fn publish(
         if let Ok(other) = store.collection(options.name.as_str()).await
             && other.is_none_or(|other| other.snapshot_digest != Some(sealed.digest.0))
         {
-            let path = snapshot_path(home, options.name.as_str(), &sealed.digest.0);
-            let _ = std::fs::remove_file(path);
+            withdraw(home, &options.name, &sealed.digest);
             let _ = unfinished::discard(home, &options.name);
             if new_epoch {
                 let _ = EpochSeed::destroy(home, &options.name, epoch);
@@ -381,10 +388,24 @@ pub async fn publish(
     Ok(sealed)
 }
 
+/// Removes a snapshot that will not be in force, with its delta and its chain: what takes room is given
+/// back. What cannot be removed now goes with the next publication.
+fn withdraw(home: &Home, name: &Name, digest: &Hex<32>) {
+    let delta = delta_path(home, name.as_str(), &digest.0);
+    let chain = delta.with_extension("chain");
+    for path in [snapshot_path(home, name.as_str(), &digest.0), delta, chain] {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// How long a publication waits for another that ends, or for one who only looks ([`is_unfinished`]).
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
 /// Holds a collection for one publication or removal, until the file is dropped. The files are empty
 /// and stay.
 pub(crate) fn lock(home: &Home, name: &Name) -> Result<File> {
-    let path = home.collections_dir().join(format!(".{name}.lock"));
+    let path = lock_path(home, name);
     let open = File::options()
         .write(true)
         .create(true)
@@ -392,12 +413,36 @@ pub(crate) fn lock(home: &Home, name: &Name) -> Result<File> {
         .mode(OWNER_FILE)
         .open(&path);
     let file = open.map_err(AgencyError::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(AgencyError::Usage(format!(
-            "{name} is being published or removed by another process; wait until it has ended"
-        ))),
-        Err(TryLockError::Error(source)) => Err(AgencyError::io("lock", &path)(source)),
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(source)) => {
+                return Err(AgencyError::io("lock", &path)(source));
+            }
+        }
+    }
+    Err(AgencyError::Usage(format!(
+        "{name} is being published or removed by another process; wait until it has ended"
+    )))
+}
+
+/// Whether an error says nothing about what lies on the disk: it may be read another time.
+fn is_passing(error: &AgencyError) -> bool {
+    matches!(error, AgencyError::Io { source, .. } if source.kind() != ErrorKind::NotFound)
+}
+
+fn lock_path(home: &Home, name: &Name) -> PathBuf {
+    home.collections_dir().join(format!(".{name}.lock"))
+}
+
+/// Whether nobody holds a collection. Looks for a moment, creates nothing, and keeps no publication from
+/// its lock for longer than that.
+fn is_free(home: &Home, name: &Name) -> bool {
+    let held = File::open(lock_path(home, name)).map(|file| file.try_lock_shared().is_err());
+    match held {
+        Ok(held) => !held,
+        Err(error) => error.kind() == ErrorKind::NotFound,
     }
 }
 

@@ -23,7 +23,7 @@ use tempfile::NamedTempFile;
 
 pub(super) use self::chain::{Chain, remove_others};
 use self::merge::{Base, Merged};
-use super::{NoDelta, OnProgress, Stage, spool::SortedReader, work::Work};
+use super::{NoDelta, OnProgress, Stage, spool::SortedReader, withdraw, work::Work};
 use crate::{
     collections::{EpochSeed, delta_path, public_keys, snapshot_path},
     error::{AgencyError, Result},
@@ -149,14 +149,19 @@ impl Work<'_> {
         } = builder.finish(&key)?;
         let to = leaves.snapshot().digest();
         let name = self.name.as_str();
-        // What the later snapshot needs lies there before it does.
-        chain
-            .with(to, salt, plan.padding_added)
-            .write(self.home, &self.name)?;
-        let path = delta_path(self.home, name, &to.0);
-        let delta_bytes = delta.finish(&[&delta_head, &header], &path)?;
-        let bytes = whole.finish(&[&header], &snapshot_path(self.home, name, &to.0))?;
-        sync_dir(self.folder)?;
+        let publish = || -> Result<(u64, u64)> {
+            // What the later snapshot needs lies there before it does.
+            chain
+                .with(to, salt, plan.padding_added)
+                .write(self.home, &self.name)?;
+            let path = delta_path(self.home, name, &to.0);
+            let delta_bytes = delta.finish(&[&delta_head, &header], &path)?;
+            let bytes = whole.finish(&[&header], &snapshot_path(self.home, name, &to.0))?;
+            sync_dir(self.folder)?;
+            Ok((delta_bytes, bytes))
+        };
+        let published = publish().inspect_err(|_| withdraw(self.home, &self.name, &to));
+        let (delta_bytes, bytes) = published?;
         Ok(Ok(ByDelta {
             leaves,
             bytes,

@@ -122,12 +122,19 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// What was left behind of a collection, if its checkpoint opens.
-    pub(super) fn read(home: &Home, name: &Name) -> Option<Self> {
+    /// What was left behind of a collection; `None` if there is nothing, or what does not open.
+    ///
+    /// # Errors
+    /// An IO error: then it may be read another time.
+    pub(super) fn read(home: &Home, name: &Name) -> Result<Option<Self>> {
         let path = folder_of(home, name).join(CHECKPOINT);
-        let sealed = read_owner_file(&path).ok()?;
-        let text = home.keys().open_blob(&purpose(name), &sealed).ok()?;
-        decode(&text)
+        let sealed = match read_owner_file(&path) {
+            Ok(sealed) => sealed,
+            Err(error) if super::is_passing(&error) => return Err(error),
+            Err(_) => return Ok(None),
+        };
+        let text = home.keys().open_blob(&purpose(name), &sealed);
+        Ok(text.ok().and_then(|text| decode(&text)))
     }
 
     /// Whether it is of this publication.
@@ -147,7 +154,7 @@ fn purpose(name: &Name) -> String {
 /// Whether a publication of this collection was begun and has died. One that is under way is none.
 #[must_use]
 pub fn is_unfinished(home: &Home, name: &Name) -> bool {
-    folder_of(home, name).exists() && super::lock(home, name).is_ok()
+    folder_of(home, name).exists() && super::is_free(home, name)
 }
 
 /// Whether it came as far as a checkpoint, good or not.

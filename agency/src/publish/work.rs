@@ -18,6 +18,7 @@ use super::{
     sort::{BUDGET, Counted, Sorter},
     spool::{MOST_BITS, Side},
     unfinished::{Found, Position, Unfinished},
+    withdraw,
 };
 use crate::{
     collections::{EpochKeys, EpochSeed, public_keys},
@@ -216,7 +217,8 @@ impl Work<'_> {
             published_ms: moment(self.now_ms)?,
         };
         let (digest, bytes) = self.write(real, padding, preamble, progress)?;
-        Chain::begin(digest, salt, elements - distinct).write(self.home, &self.name)?;
+        let chain = Chain::begin(digest, salt, elements - distinct).write(self.home, &self.name);
+        chain.inspect_err(|_| withdraw(self.home, &self.name, &digest))?;
         Ok(Published {
             epoch: self.epoch,
             digest,

@@ -19,6 +19,7 @@ use super::{
     OnProgress, Stage,
     record::{PADDING, Record},
     spool::SortedReader,
+    withdraw,
     work::Work,
 };
 use crate::{
@@ -236,7 +237,7 @@ impl Work<'_> {
         temporary
             .persist(&path)
             .map_err(|e| AgencyError::io("rename to", &path)(e.error))?;
-        sync_dir(self.folder)?;
+        sync_dir(self.folder).inspect_err(|_| withdraw(self.home, &self.name, &digest))?;
         Ok((digest, bytes))
     }
 }
