@@ -304,7 +304,10 @@ impl SnapshotMark {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io::Write};
+    use std::{
+        fs,
+        io::{Seek, Write},
+    };
 
     use super::*;
     use crate::keys::Passphrase;
@@ -378,9 +381,17 @@ mod tests {
             .write(true)
             .open(dir.path().join("file"))
             .unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        again.write_all(b"h").unwrap();
-        again.set_modified(modified).unwrap();
+        // The clock of a file system may tick seldom.
+        let ticked = || {
+            let meta = file.metadata().unwrap();
+            (meta.ctime(), meta.ctime_nsec())
+        };
+        let before = ticked();
+        while ticked() == before {
+            again.rewind().unwrap();
+            again.write_all(b"h").unwrap();
+            again.set_modified(modified).unwrap();
+        }
         assert!(!opens(&key, 1, 2, &file));
     }
 
