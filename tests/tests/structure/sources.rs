@@ -254,6 +254,10 @@ fn unsafe_lines_are_found() {
 fn there_is_no_unsafe_code_but_in_the_kernels() {
     for source in rust() {
         let vector = VECTOR_CODE.iter().any(|path| source.path.starts_with(path));
+        // Its tests call what they have looked for first, each in the same way.
+        if vector && source.is_test() {
+            continue;
+        }
         let found = unsafe_lines(&source.text, vector);
         assert!(found.is_empty(), "{}: {found:?}", source.path);
     }

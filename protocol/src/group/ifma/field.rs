@@ -596,12 +596,3 @@ impl Canonical {
         Raw(self.0)
     }
 }
-
-/// `|x|`: the one of x and -x that is not negative, in lowest terms.
-#[inline]
-#[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn absolute(x: &Raw) -> Canonical {
-    let canonical = x.canonical();
-    let raw = canonical.raw();
-    Canonical(raw.negate(canonical.negatives()).canonical().0)
-}

@@ -5,9 +5,9 @@ use core::arch::x86_64::*;
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::field::{Canonical, Folded, Limbs, Mask, Raw, Stored, absolute};
+use super::field::{Canonical, Folded, Limbs, Mask, Raw, Stored};
 use super::point::{D, Group, Points8};
-use super::roots::{SQRT_M1, invert, mul2, sqrt_ratio, square2};
+use super::roots::{SQRT_M1, absolute, invert, mul2, sqrt_ratio, square2};
 use super::words::{from_words, to_words};
 use crate::group::Encoding;
 

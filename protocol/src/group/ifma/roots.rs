@@ -1,6 +1,6 @@
 //! Powers of eight elements at a time, mostly two times eight: inverses and square roots.
 
-use super::field::{Canonical, Folded, Limbs, Mask, Raw, absolute};
+use super::field::{Canonical, Folded, Limbs, Mask, Raw};
 use super::words::limbs;
 
 /// The square root of -1 that is not negative (RFC 9496, section 4.1).
@@ -8,6 +8,15 @@ pub(super) const SQRT_M1: Limbs = limbs([
     0xb0, 0xa0, 0x0e, 0x4a, 0x27, 0x1b, 0xee, 0xc4, 0x78, 0xe4, 0x2f, 0xad, 0x06, 0x18, 0x43, 0x2f,
     0xa7, 0xd7, 0xfb, 0x3d, 0x99, 0x00, 0x4d, 0x2b, 0x0b, 0xdf, 0xc1, 0x4f, 0x80, 0x24, 0x83, 0x2b,
 ]);
+
+/// `|x|`: the one of x and -x that is not negative, in lowest terms.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(super) fn absolute(x: &Raw) -> Canonical {
+    let canonical = x.canonical();
+    let raw = canonical.raw();
+    Canonical(raw.negate(canonical.negatives()).canonical().0)
+}
 
 /// `(x^(2^n))` of two groups, turn by turn: one alone would wait for its own results.
 #[inline(never)]

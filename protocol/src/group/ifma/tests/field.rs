@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::curve::{I, P, inverse, is_negative, is_square, mul, negative};
 use super::{counted, here, lane, limbs_of, stored, value};
-use crate::group::ifma::field::{Canonical, Folded, Limbs, Mask, Raw, Stored, absolute};
-use crate::group::ifma::roots::{invert, mul2, sqrt_ratio, square2};
+use crate::group::ifma::field::{Canonical, Folded, Limbs, Mask, Raw, Stored};
+use crate::group::ifma::roots::{absolute, invert, mul2, sqrt_ratio, square2};
 use crate::group::ifma::words::{from_words, to_words};
 
 const ONE: u64 = 1;
