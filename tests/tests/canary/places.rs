@@ -38,11 +38,11 @@ const SLICE_NS: u64 = 1_000_000;
 
 /// Runs a command that is stopped again and again; each time its open files, the folder for
 /// temporary files and all homes are looked through. Gives what was found, and the sizes of the
-/// files without a name that were looked at.
+/// spools that were looked at: files without a name, or those of a publication under way.
 fn watched(stage: &Stage, line: &str, canaries: &Canaries) -> (Vec<Sighting>, BTreeSet<u64>) {
     let running = Running::start(&stage.place, line);
     let id = running.id();
-    let (mut seen, mut nameless) = (Vec::new(), BTreeSet::new());
+    let (mut seen, mut spools) = (Vec::new(), BTreeSet::new());
     loop {
         running.signal(Signal::SIGSTOP);
         wait_for("a stop or the end", || {
@@ -57,12 +57,13 @@ fn watched(stage: &Stage, line: &str, canaries: &Canaries) -> (Vec<Sighting>, BT
             .flatten()
         {
             let target = fs::read_link(entry.path()).unwrap_or_default();
-            if target.display().to_string().contains("(deleted)")
+            let target = target.display().to_string();
+            if (target.contains("(deleted)") || target.contains("/.unfinished/"))
                 && let Ok(meta) = fs::metadata(entry.path())
                 // Not what it says, which is kept in such a file, too.
                 && !["1", "2"].contains(&entry.file_name().to_str().unwrap_or_default())
             {
-                nameless.insert(meta.len());
+                spools.insert(meta.len());
             }
         }
         seen.extend(canaries.in_open_files(id.as_raw()));
@@ -77,7 +78,7 @@ fn watched(stage: &Stage, line: &str, canaries: &Canaries) -> (Vec<Sighting>, BT
     let ended = running.end();
     assert_eq!(ended.code, 0, "{line}\n{}", ended.err);
     stage.heard(&ended);
-    (seen, nameless)
+    (seen, spools)
 }
 
 /// What all threads of a process have worked so far.
@@ -106,13 +107,13 @@ fn not_asked_for(seen: Vec<Sighting>) -> Vec<Sighting> {
 #[test]
 fn while_a_list_is_published_no_file_shows_it() {
     let stage = Stage::new();
-    let (seen, nameless) = watched(&stage, &publish("theirs.csv"), &stage.canaries());
-    if nameless.is_empty() {
+    let (seen, spools) = watched(&stage, &publish("theirs.csv"), &stage.canaries());
+    if spools.is_empty() {
         absent("a view of the open files of an own process");
         return;
     }
     // Spools were there to be looked at; what must be sorted is larger than nothing.
-    assert!(nameless.iter().any(|size| *size > 0), "{nameless:?}");
+    assert!(spools.iter().any(|size| *size > 0), "{spools:?}");
     nothing(&not_asked_for(seen));
     // The control: the same search finds a file without a name.
     let mut open = tempfile::tempfile_in(stage.place.path("temporary")).unwrap();
