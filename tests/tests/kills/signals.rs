@@ -6,6 +6,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
+use tallystick_agency::process::is_ignored;
 use tallystick_tests::{
     faults::{Event, Fault, Faults},
     running::wait_for,
@@ -22,6 +23,9 @@ fn flights(faults: &Faults, signals: &[Signal]) -> Vec<(Event, Fault)> {
     let sends = faults.count("send socket");
     assert!(sends > 12, "{sends} flights");
     let step = if every { 1 } else { 6 };
+    // Programs take no notice of what those who run the tests take no notice of (`nohup`).
+    let noticed = |signal: &Signal| !is_ignored(*signal);
+    let signals: Vec<Signal> = signals.iter().copied().filter(noticed).collect();
     let events = (1..=sends).step_by(step).enumerate();
     let case = |(turn, number): (usize, u32)| {
         let event = Event {
