@@ -181,15 +181,8 @@ pub fn verify(
     evaluated: &[Encoding],
     proof: &Proof,
 ) -> Result<Verified, ProofError> {
-    check_lengths(blinded, evaluated)?;
+    let statement = Statement::received(kernel, key, weights, blinded, evaluated)?;
     let points = decode(kernel, blinded).map_err(|index| ProofError::InvalidBlinded { index })?;
-    let statement = Statement {
-        kernel,
-        key: key.as_bytes(),
-        blinded,
-        evaluated,
-        weights,
-    };
     statement.verify(key, &points, proof)
 }
 
@@ -206,28 +199,8 @@ pub fn verify_own(
     evaluated: &[Encoding],
     proof: &Proof,
 ) -> Result<Verified, ProofError> {
-    check_lengths(blinded, evaluated)?;
-    let statement = Statement {
-        kernel,
-        key: key.as_bytes(),
-        blinded,
-        evaluated,
-        weights,
-    };
+    let statement = Statement::received(kernel, key, weights, blinded, evaluated)?;
     statement.verify(key, blinded.points(), proof)
-}
-
-fn check_lengths(blinded: &[Encoding], evaluated: &[Encoding]) -> Result<(), ProofError> {
-    if blinded.is_empty() || blinded.len() > MAX_CHUNK {
-        return Err(ProofError::ChunkSize { len: blinded.len() });
-    }
-    if blinded.len() != evaluated.len() {
-        return Err(ProofError::LengthMismatch {
-            blinded: blinded.len(),
-            evaluated: evaluated.len(),
-        });
-    }
-    Ok(())
 }
 
 /// What is proven: `K`, every `C_i` and every `D_i` as they stand on the wire. The
@@ -290,7 +263,33 @@ fn prove_with_nonce(
     Proof::new(&c, &s)
 }
 
-impl Statement<'_> {
+impl<'a> Statement<'a> {
+    /// What a peer says to have proven: lists of one length, within the bounds of a chunk.
+    fn received(
+        kernel: &'a dyn Kernel,
+        key: &'a PublicKey,
+        weights: Weights,
+        blinded: &'a [Encoding],
+        evaluated: &'a [Encoding],
+    ) -> Result<Self, ProofError> {
+        if blinded.is_empty() || blinded.len() > MAX_CHUNK {
+            return Err(ProofError::ChunkSize { len: blinded.len() });
+        }
+        if blinded.len() != evaluated.len() {
+            return Err(ProofError::LengthMismatch {
+                blinded: blinded.len(),
+                evaluated: evaluated.len(),
+            });
+        }
+        Ok(Self {
+            kernel,
+            key: key.as_bytes(),
+            blinded,
+            evaluated,
+            weights,
+        })
+    }
+
     /// SHA-512 over `K ‖ C_1 ‖ D_1 ‖ C_2 ‖ D_2 ‖ …`. All parts have 32 bytes.
     fn digest(&self) -> [u8; 64] {
         let mut hash = Sha512::new().chain_update(self.key);

@@ -86,7 +86,7 @@ impl DeltaPlan {
             relabelled,
             padding_added: exchanged - changes.added,
             padding_removed,
-            resealed: relabelled - changes.relabelled.min(relabelled),
+            resealed: relabelled - changes.relabelled,
         })
     }
 }
