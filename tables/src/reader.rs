@@ -187,33 +187,23 @@ impl<R: Read> RecordReader<R> {
         let Some(line) = line else {
             return Ok(None);
         };
-        let not_utf8 = |column: usize| TableError::NotUtf8 {
-            file: file.to_owned(),
-            line,
-            column,
-        };
-        let text = match std::str::from_utf8(&self.record) {
-            Ok(text) => text,
-            Err(e) => {
-                let at = e.valid_up_to();
-                let column = self.ends.partition_point(|end| end + self.gap <= at);
-                return Err(not_utf8(column + 1));
-            }
+        // Halves of a character on both sides of a comma would pass as a whole where the comma was
+        // taken away; where it stands (a plain record), it is a character of its own.
+        let text = std::str::from_utf8(&self.record)
+            .ok()
+            .filter(|text| self.gap > 0 || self.ends.iter().all(|end| text.is_char_boundary(*end)));
+        let Some(text) = text else {
+            return Err(TableError::NotUtf8 {
+                file: file.to_owned(),
+                line,
+                column: self.first_not_utf8() + 1,
+            });
         };
         if self.gap > 0 {
-            // Delimiters are characters, so no character stands on both sides of one; and there is
-            // no zero byte in a plain record.
+            // There is no zero byte in a plain record.
             let mut row = Row::new(line, text, &self.ends);
             row.gap = self.gap;
             return Ok(Some(row));
-        }
-        // Halves of a character on both sides of a comma would pass as a whole.
-        if let Some(i) = self
-            .ends
-            .iter()
-            .position(|end| !text.is_char_boundary(*end))
-        {
-            return Err(not_utf8(i + 1));
         }
         if let Some(at) = text.find('\0') {
             return Err(TableError::Nul {
@@ -223,6 +213,19 @@ impl<R: Read> RecordReader<R> {
             });
         }
         Ok(Some(Row::new(line, text, &self.ends)))
+    }
+
+    /// The index of the first field that is not UTF-8 by itself.
+    fn first_not_utf8(&self) -> usize {
+        let mut start = 0;
+        self.ends
+            .iter()
+            .position(|end| {
+                let field = &self.record[start..*end];
+                start = end + self.gap;
+                std::str::from_utf8(field).is_err()
+            })
+            .unwrap_or_default()
     }
 
     /// How many fields the next record has, whatever they hold.

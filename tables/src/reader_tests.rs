@@ -63,6 +63,9 @@ fn records_that_are_nearly_plain() {
         (&b"a,b\nc,\xc3,\xa9\n"[..], 2),
         (b"a,b\nc\xc3,\xa9\n", 1),
         (b"a,b\nc,d\xff\n", 2),
+        // The first column at fault, also where its half would make a character with the next.
+        (b"a,b\n\xc3,\xa9\xff\n", 1),
+        (b"a,b\n\"\xc3\",\xa9\xff\n", 1),
     ] {
         let error = read(bytes).unwrap_err();
         let expected =
