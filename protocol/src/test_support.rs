@@ -156,6 +156,7 @@ impl World {
                     rules: vec![line("exact")],
                     records: int(*elements),
                     elements: int(*elements),
+                    flights: None,
                 })
                 .collect(),
             set_commitment: None,
@@ -343,6 +344,8 @@ impl World {
             },
             salt: Hex([0x55; 32]),
             published_ms: int(NOW - 1000),
+            kind: None,
+            covers: None,
         }
     }
 

@@ -315,6 +315,8 @@ async fn catalogue(
             max_session_elements: Int::new(offered.meta.max_session_elements)?,
             quota_left,
             published_ms: int(offered.published_ms)?,
+            kind: None,
+            covers: None,
         });
     }
     let catalogue = Catalogue {

@@ -117,6 +117,7 @@ impl Work<'_> {
             sequence: Int::new(sequence)?,
             salt: Hex(salt),
             published_ms: moment(self.now_ms)?,
+            covers: base.leaves.snapshot().preamble().covers.clone(),
         };
         let key = SigningKey::from(self.home.signing_key()?);
         let mut builder = DeltaBuilder::new(base.leaves.clone(), terms)?;

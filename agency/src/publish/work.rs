@@ -215,6 +215,8 @@ impl Work<'_> {
             label_columns: self.label_columns.clone(),
             salt: Hex(salt),
             published_ms: moment(self.now_ms)?,
+            kind: None,
+            covers: None,
         };
         let (digest, bytes) = self.write(real, padding, preamble, progress)?;
         let chain = Chain::begin(digest, salt, elements - distinct).write(self.home, &self.name);

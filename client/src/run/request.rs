@@ -333,6 +333,7 @@ impl Runner<'_> {
                 // Padded as well: the true number of records is not the peer's business.
                 records: Int::new(padded_size(plan.tally.rows)).map_err(AgencyError::from)?,
                 elements: Int::new(*elements).map_err(AgencyError::from)?,
+                flights: None,
             });
         }
         let state = config.state.as_deref().map(str::parse::<Line>).transpose();

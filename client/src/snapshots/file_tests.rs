@@ -73,6 +73,8 @@ impl Scene {
             },
             salt: Hex([1; 32]),
             published_ms: int(1),
+            kind: None,
+            covers: None,
         };
         let (tag_len, sealed_len) = (preamble.tag_len(), preamble.sealed_len());
         let mut tags: Vec<Vec<u8>> = (0..elements).map(|n| tag(n, tag_len)).collect();

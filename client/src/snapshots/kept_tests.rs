@@ -43,6 +43,8 @@ fn put(cache: &Path, signer: &SigningKey, collection: &str, epoch: u64, at: u64)
         label_columns: vec![],
         salt: Hex([1; 32]),
         published_ms: int(at),
+        kind: None,
+        covers: None,
     };
     let length = preamble.tag_len();
     let mut builder = SnapshotBuilder::new(preamble).unwrap();

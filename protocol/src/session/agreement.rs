@@ -14,8 +14,8 @@ use crate::{
     signing::SigningKey,
     snapshot::tag_bytes,
     statements::{
-        Charge, Grant, Hex, Mode, Name, ReceiverClosing, Request, SenderClosing, Status, digest_of,
-        open,
+        Charge, Grant, Hex, Mode, Name, Query, ReceiverClosing, Request, SenderClosing, Status,
+        digest_of, open,
     },
 };
 
@@ -74,6 +74,18 @@ impl Agreement {
         // Shorter tags than the rule's would give false matches that look like true ones.
         let least = tag_bytes(request.elements(), grant.snapshot.elements.get());
         agree("tag_bytes", grant.snapshot.tag_bytes.get() >= least.into())?;
+        // The sender must not learn which traveller was on its list, nor that one was.
+        let shift = request.is_shift();
+        agree("discloses_count", !shift || !grant.discloses_count)?;
+        // Else not even the smallest flight could leave.
+        let most = grant.limits.chunk_elements;
+        let smallest = |query: &Query| query.flights.iter().flatten().next().copied();
+        let fits = request
+            .queries
+            .iter()
+            .filter_map(smallest)
+            .all(|size| size <= most);
+        agree("chunk_elements", fits)?;
         // A request that dies before it is granted was not granted.
         agree("granted_ms", grant.granted_ms <= request.expires_ms)?;
         let mut keys = BTreeMap::new();
@@ -126,8 +138,20 @@ impl Agreement {
 pub struct Progress {
     pub(crate) agreement: Agreement,
     pub(crate) transcript: Transcript,
-    /// Elements of each type that are still to come.
+    /// Elements of each type that are still to come, or in a shift may come.
     left: BTreeMap<Name, u64>,
+    /// In a shift: how far the flight under way has come.
+    flight: Flight,
+}
+
+/// A flight of a shift: one chunk of each type, types ascending, all of the size at one place of
+/// their lists.
+#[derive(Debug, Default)]
+struct Flight {
+    /// Types that came already.
+    types: usize,
+    /// Which of its sizes each has.
+    size: usize,
 }
 
 impl Progress {
@@ -141,6 +165,7 @@ impl Progress {
             agreement,
             transcript,
             left,
+            flight: Flight::default(),
         }
     }
 
@@ -168,13 +193,34 @@ impl Progress {
             what: "blinded chunk",
             field: "more elements than the request declares",
         })?;
+        let refused = |field| {
+            Err(Error::Mismatch {
+                what: "blinded chunk",
+                field,
+            })
+        };
+        let request = &self.agreement.request;
+        if request.is_shift() {
+            // What is asked must not show in which types are asked, nor in how many elements.
+            let query = &request.queries[self.flight.types];
+            if query.type_name != *type_name {
+                return refused("a flight has one chunk of each type, types ascending");
+            }
+            let size = query.flight_size(elements as u64);
+            let Some(size) =
+                size.filter(|size| self.flight.types == 0 || *size == self.flight.size)
+            else {
+                return refused("no flight of this shift has so many elements");
+            };
+            *left = rest;
+            let types = (self.flight.types + 1) % request.queries.len();
+            self.flight = Flight { types, size };
+            return Ok(());
+        }
         // Chunks that could be of any size would show rows in their schedule, and a sender that
         // writes to the disk for each of them could be kept busy with chunks of one element.
         if (elements as u64) < limit && rest > 0 {
-            return Err(Error::Mismatch {
-                what: "blinded chunk",
-                field: "it is short and not the last of its type",
-            });
+            return refused("it is short and not the last of its type");
         }
         *left = rest;
         Ok(())
@@ -203,10 +249,21 @@ impl Progress {
         self.transcript.accept_evaluated(frame, &key)
     }
 
-    /// Whether every declared element was sent and answered.
+    /// Whether every declared element was sent and answered; of a shift, whether every flight that
+    /// began was.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.left.values().all(|left| *left == 0) && self.transcript.unanswered() == 0
+        let sent = match self.agreement.request.is_shift() {
+            true => self.flight.types == 0,
+            false => self.left.values().all(|left| *left == 0),
+        };
+        sent && self.transcript.unanswered() == 0
+    }
+
+    /// Elements of a type that the request still leaves; 0 for a type that was not asked.
+    #[must_use]
+    pub fn left(&self, type_name: &Name) -> u64 {
+        self.left.get(type_name).copied().unwrap_or(0)
     }
 
     /// Elements of each type taken so far, types ascending.

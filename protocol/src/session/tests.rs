@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod refusals;
+mod shifts;
 
 /// An answer to a first chunk, rightly signed, with the elements and the proof that `forge` gives
 /// for the blinded ones: what a lying sender can do.

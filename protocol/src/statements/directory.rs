@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Block, Hex, Int, Line, Mode, Name, ProfileReference, SenderReference, Statement, TypeKey,
+    Block, Coverage, Hex, Int, Line, ListKind, Mode, Name, ProfileReference, SenderReference,
+    Statement, TypeKey, snapshot::check_kind,
 };
 use crate::{frame::Kind, signing::VerifyKey};
 
@@ -109,6 +110,12 @@ pub struct CatalogueEntry {
     pub quota_left: Vec<Int>,
     /// When it was published.
     pub published_ms: Int,
+    /// What stands on it; not said where absent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kind: Option<ListKind>,
+    /// What a register covers.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub covers: Option<Coverage>,
 }
 
 /// The catalogue: the collections one peer may ask, and no others.
@@ -147,6 +154,9 @@ impl Statement for Catalogue {
         {
             return Err("quota_left has one number for each key");
         }
-        self.collections.iter().try_for_each(|c| c.profile.check())
+        self.collections.iter().try_for_each(|c| {
+            check_kind(c.kind, c.covers.as_ref())?;
+            c.profile.check()
+        })
     }
 }

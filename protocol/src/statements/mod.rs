@@ -22,8 +22,10 @@ pub use dsse::{Statement, digest_of, open, open_as_named, sign};
 pub use fields::{Block, Hex, Int, Line, Name};
 pub use grant::{Grant, GrantLimits, Refusal, RefusalCode, SnapshotReference, TypeKey};
 pub use profile::{ProfilePartReference, ProfileReference};
-pub use request::{Legal, Mode, Persons, Query, Receiver, Request, SenderReference, SessionClass};
-pub use snapshot::{SnapshotHeader, SnapshotPreamble};
+pub use request::{
+    Legal, MAX_FLIGHT_SIZES, Mode, Persons, Query, Receiver, Request, SenderReference, SessionClass,
+};
+pub use snapshot::{Coverage, ListKind, SnapshotHeader, SnapshotPreamble};
 
 /// The protocol's name and version in every request.
 pub const PROTOCOL: &str = "tallystick/1";

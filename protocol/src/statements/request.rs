@@ -39,6 +39,8 @@ pub enum SessionClass {
     StandingCrossCheck,
     /// Counting only: belongs to mode `count`.
     CountOnly,
+    /// A shift at a border desk: many small flights, of travellers who are there.
+    BorderDesk,
     /// Nobody stated it. Said so, rather than claimed.
     NotStated,
 }
@@ -51,6 +53,7 @@ impl SessionClass {
             Self::IndividualCase => "individual-case",
             Self::StandingCrossCheck => "standing-cross-check",
             Self::CountOnly => "count-only",
+            Self::BorderDesk => "border-desk",
             Self::NotStated => "not-stated",
         }
     }
@@ -64,8 +67,9 @@ impl std::str::FromStr for SessionClass {
             "individual-case" => Ok(Self::IndividualCase),
             "standing-cross-check" => Ok(Self::StandingCrossCheck),
             "count-only" => Ok(Self::CountOnly),
+            "border-desk" => Ok(Self::BorderDesk),
             "not-stated" => Ok(Self::NotStated),
-            _ => Err("one of individual-case, standing-cross-check, count-only"),
+            _ => Err("one of individual-case, standing-cross-check, border-desk, count-only"),
         }
     }
 }
@@ -151,8 +155,23 @@ pub struct Query {
     pub rules: Vec<Line>,
     /// Records the elements come from, padded: the receiver's claim.
     pub records: Int,
-    /// Elements that will be sent, padding included: exact.
+    /// Elements that will be sent, padding included: exact, but in a shift, where it is the most.
     pub elements: Int,
+    /// In a shift: sizes that a chunk of this type may have, ascending. Small flights of every type
+    /// have the first, so that one traveller, a family and nobody look the same.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub flights: Option<Vec<Int>>,
+}
+
+/// The most sizes that a shift may name.
+pub const MAX_FLIGHT_SIZES: usize = 8;
+
+impl Query {
+    /// Which of the sizes of its shift this is; `None` if none of them, or if this is no shift.
+    pub(crate) fn flight_size(&self, elements: u64) -> Option<usize> {
+        let sizes = self.flights.as_ref()?;
+        sizes.iter().position(|size| size.get() == elements)
+    }
 }
 
 /// The request.
@@ -209,6 +228,48 @@ impl Request {
             .iter()
             .fold(0, |sum, q| sum.saturating_add(q.elements.get()))
     }
+
+    /// Whether this is a shift: one grant and one closing for many small flights, which are asked
+    /// for as travellers come (spec section 4.5).
+    #[must_use]
+    pub fn is_shift(&self) -> bool {
+        self.queries.iter().any(|query| query.flights.is_some())
+    }
+
+    /// The rules of a shift that its queries must hold to together.
+    fn check_shift(&self) -> Result<(), &'static str> {
+        if self.is_shift() != (self.legal.class == SessionClass::BorderDesk) {
+            return Err("a shift has class border-desk, and nothing else has");
+        }
+        if !self.is_shift() {
+            return Ok(());
+        }
+        if self.set_commitment.is_some() {
+            return Err("the set of a shift is not known when it begins");
+        }
+        let sizes = |query: &Query| query.flights.as_ref().map_or(0, Vec::len);
+        let count = self.queries.first().map_or(0, sizes);
+        if !(1..=MAX_FLIGHT_SIZES).contains(&count)
+            || self.queries.iter().any(|query| sizes(query) != count)
+        {
+            return Err("all types of a shift name as many sizes of flights, 1 to 8");
+        }
+        let ascending = |query: &Query| {
+            let sizes = query.flights.iter().flatten();
+            sizes.is_sorted_by(|a, b| a < b)
+        };
+        let in_range = |query: &Query| {
+            let most = (crate::session::MAX_CHUNK_ELEMENTS as u64).min(query.elements.get());
+            let mut sizes = query.flights.iter().flatten();
+            sizes.all(|size| (1..=most).contains(&size.get()))
+        };
+        if !self.queries.iter().all(|q| ascending(q) && in_range(q)) {
+            return Err(
+                "sizes of flights ascend, from 1 to 65,535 and to the elements of the type",
+            );
+        }
+        Ok(())
+    }
 }
 
 impl Statement for Request {
@@ -246,6 +307,7 @@ impl Statement for Request {
         if self.legal.class == SessionClass::CountOnly && self.mode != Mode::Count {
             return Err("class count-only belongs to mode count");
         }
+        self.check_shift()?;
         if self.expires_ms <= self.issued_ms {
             return Err("expires before it is issued");
         }

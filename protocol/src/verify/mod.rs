@@ -495,3 +495,5 @@ impl Claims {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::verify_bytes;

@@ -25,7 +25,7 @@ fn verify_frames(frames: &[Frame], trust: Option<Trust>) -> Report {
 }
 
 /// Verifies bytes as a program does.
-fn verify_bytes(bytes: &[u8]) -> Report {
+pub(crate) fn verify_bytes(bytes: &[u8]) -> Report {
     let mut verifier = RecordVerifier::new(kernel(), None);
     let mut reader = FrameReader::new(bytes);
     loop {

@@ -85,6 +85,7 @@ pub fn play(sample: &[u8]) -> (Vec<u8>, Vec<u8>, Entries) {
         sequence: int(1),
         salt: Hex([0x8a; 32]),
         published_ms: int(preamble.published_ms.get() + 3_600_000),
+        covers: None,
     };
     let mut builder = DeltaBuilder::new(verifier.finish_with_leaves().unwrap(), terms).unwrap();
     let mut body = Vec::new();

@@ -225,6 +225,8 @@ impl World {
             label_columns: vec![line("case_ref"), line("handling")],
             salt: Hex([0x88; 32]),
             published_ms: int(NOW - 86_400_000),
+            kind: None,
+            covers: None,
         })
         .unwrap();
         let mut body = Vec::new();
@@ -255,6 +257,7 @@ impl World {
             rules: vec![line("exact")],
             records: int(16),
             elements: int(16),
+            flights: None,
         };
         Request {
             protocol: PROTOCOL.to_owned(),

@@ -121,6 +121,7 @@ impl Base {
             sequence: int(1),
             salt: later.salt,
             published_ms: later.published_ms,
+            covers: None,
         };
         let mut builder = DeltaBuilder::new(self.leaves.clone(), terms).unwrap();
         let mut buckets = Vec::new();

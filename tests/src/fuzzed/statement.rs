@@ -134,6 +134,8 @@ fn samples() -> [(u8, u8, Frame); 9] {
             label_columns: preamble.label_columns,
             max_session_elements: int(100),
             published_ms: preamble.published_ms,
+            kind: None,
+            covers: None,
         }],
         issued_ms: int(NOW),
     };

@@ -286,6 +286,7 @@ impl World {
             rules: vec![line("exact")],
             records: int(set.len() as u64),
             elements: int(set.len() as u64),
+            flights: None,
         };
         Request {
             protocol: PROTOCOL.to_owned(),
@@ -402,6 +403,8 @@ fn publish(sender: &Agency, keys: &BTreeMap<Name, SecretKey>) -> Published {
         label_columns: vec![line("file")],
         salt: Hex([0x55; 32]),
         published_ms: int(NOW - 1000),
+        kind: None,
+        covers: None,
     };
     let context = LabelContext::new(&preamble.collection, 3);
     let mut entries = Vec::new();

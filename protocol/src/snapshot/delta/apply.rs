@@ -5,7 +5,7 @@ use crate::{
     frame::{Frame, HEADER_BYTES, Kind},
     log::leaf_hash,
     signing::VerifyKey,
-    statements::{Int, SnapshotDelta, SnapshotHeader, SnapshotPreamble, open},
+    statements::{Coverage, Int, SnapshotDelta, SnapshotHeader, SnapshotPreamble, open},
 };
 
 use super::{
@@ -67,9 +67,12 @@ impl DeltaApplier {
         let unchanged = SnapshotPreamble {
             salt: was.salt,
             published_ms: was.published_ms,
+            covers: was.covers.clone(),
             ..now.clone()
         };
         same("preamble", unchanged == *was)?;
+        let covers = Coverage::may_follow(was.covers.as_ref(), now.covers.as_ref());
+        same("covers", covers)?;
         Ok(Self {
             hashes: base.hashes.clone(),
             base,

@@ -5,7 +5,9 @@ use crate::{
     frame::Frame,
     log::leaf_hash,
     signing::SigningKey,
-    statements::{Hex, Int, SnapshotDelta, SnapshotHeader, SnapshotPreamble, Statement, sign},
+    statements::{
+        Coverage, Hex, Int, SnapshotDelta, SnapshotHeader, SnapshotPreamble, Statement, sign,
+    },
 };
 
 use super::{
@@ -24,6 +26,8 @@ pub struct DeltaTerms {
     pub salt: Hex<32>,
     /// When the later snapshot is made; after the earlier.
     pub published_ms: Int,
+    /// What the later snapshot covers, of a register: the same states, complete no earlier.
+    pub covers: Option<Coverage>,
 }
 
 /// Takes the changes of each touched bucket in order.
@@ -90,6 +94,11 @@ impl DeltaBuilder {
         if builder.terms.salt == was.salt {
             return Err(Error::Usage("each snapshot has a salt of its own"));
         }
+        if !Coverage::may_follow(was.covers.as_ref(), builder.terms.covers.as_ref()) {
+            return Err(Error::Usage(
+                "a delta changes neither which states a register covers nor back until when",
+            ));
+        }
         if builder.terms.plan.relabelled > 0 && was.sealed_len() == 0 {
             return Err(Error::Usage("a collection without labels changes none"));
         }
@@ -104,6 +113,7 @@ impl DeltaBuilder {
         SnapshotPreamble {
             salt: self.terms.salt,
             published_ms: self.terms.published_ms,
+            covers: self.terms.covers.clone(),
             ..self.base.preamble().clone()
         }
     }

@@ -11,7 +11,8 @@ use crate::{
     signing::SigningKey,
     snapshot::{SnapshotLeaves, SnapshotVerifier, bucket_of},
     statements::{
-        Hex, Int, SnapshotDelta, SnapshotHeader, SnapshotPreamble, Statement, open_as_named, sign,
+        Coverage, Hex, Int, ListKind, SnapshotDelta, SnapshotHeader, SnapshotPreamble, Statement,
+        open_as_named, sign,
     },
     test_support::*,
 };
@@ -53,8 +54,15 @@ fn whole(world: &World, preamble: SnapshotPreamble, entries: &Entries) -> Publis
 
 impl Stage {
     fn new(elements: u64, bits: u32, label: usize) -> Self {
+        Self::of(elements, bits, label, None)
+    }
+
+    /// A register that covers something.
+    fn of(elements: u64, bits: u32, label: usize, covers: Option<Coverage>) -> Self {
         let world = World::new();
-        let preamble = world.preamble(&["text"], elements, bits, label);
+        let mut preamble = world.preamble(&["text"], elements, bits, label);
+        preamble.kind = covers.as_ref().map(|_| ListKind::IssuedDocuments);
+        preamble.covers = covers;
         let entries: Entries = (0..elements)
             .map(|n| (tag(n, preamble.tag_len()), sealed(n, preamble.sealed_len())))
             .collect();
@@ -84,6 +92,7 @@ impl Stage {
             sequence: int(1),
             salt: Hex([0x56; 32]),
             published_ms: int(self.preamble().published_ms.get() + 1),
+            covers: self.preamble().covers.clone(),
         }
     }
 
@@ -953,6 +962,52 @@ fn kept_leaves_are_proven_by_the_root() {
     past[3] = 8;
     let past = Frame::new(Kind::SnapshotBucket, &past[..8]).unwrap();
     assert!(kept.bucket(&past).is_err());
+}
+
+/// Until when a register is complete moves with each delta, and never back; its states do not.
+#[test]
+fn a_delta_of_a_register_moves_the_day_it_is_complete_for() {
+    let covering = |states: &[&str], complete| Coverage {
+        states: states.iter().map(|state| line(state)).collect(),
+        complete_ms: int(complete),
+    };
+    let was = covering(&["UTO"], 1000);
+    let stage = Stage::of(128, 2, 0, Some(was.clone()));
+    let with = |covers: Option<Coverage>| {
+        let mut terms = stage.terms(16, 0);
+        terms.covers = covers;
+        terms
+    };
+    for covers in [was.clone(), covering(&["UTO"], 2000)] {
+        let made = stage.to(&stage.changed(16, 0, 1), with(Some(covers.clone())));
+        let (leaves, _) = stage
+            .follow(&made.delta, &made.header, &made.frames)
+            .unwrap();
+        assert_eq!(leaves.snapshot().preamble().covers, Some(covers));
+    }
+    for covers in [
+        None,
+        Some(covering(&["UTO"], 999)),
+        Some(covering(&["UTO", "XXA"], 2000)),
+    ] {
+        assert!(DeltaBuilder::new(stage.leaves.clone(), with(covers.clone())).is_err());
+        // A publisher that writes one all the same is not followed.
+        let made = stage.made();
+        let mut preamble = made.leaves.snapshot().preamble().clone();
+        preamble.kind = covers.as_ref().and(preamble.kind);
+        preamble.covers = covers;
+        let header = whole(&stage.world, preamble, &stage.changed(16, 0, 1));
+        let delta = made
+            .saying(&stage.world.sender, |d| d.to = header.root)
+            .delta;
+        let refused = stage.follow(&delta, &header.header, &made.frames);
+        let field = |error| match error {
+            Error::Mismatch { field, .. } => field,
+            other => panic!("{other}"),
+        };
+        let field = field(refused.map(|_| ()).unwrap_err());
+        assert!(["covers", "preamble"].contains(&field), "{field}");
+    }
 }
 
 #[test]
