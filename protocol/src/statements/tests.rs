@@ -363,3 +363,44 @@ proptest! {
         }
     }
 }
+
+/// A register says what it covers; nothing else does. Absent, both leave the bytes as they were.
+#[test]
+fn what_kind_of_list_and_what_it_covers_belong_together() {
+    let world = World::new();
+    let header = |kind, covers| {
+        let mut preamble = world.preamble(&["text"], 16, 2, 0);
+        preamble.kind = kind;
+        preamble.covers = covers;
+        let root = Hex([0; 32]);
+        sign(&SnapshotHeader { preamble, root }, &world.sender)
+    };
+    let covering = |states: &[&str]| {
+        Some(Coverage {
+            states: states.iter().map(|state| line(state)).collect(),
+            complete_ms: int(NOW),
+        })
+    };
+    let register = Some(ListKind::IssuedDocuments);
+    let plain = header(None, None).unwrap();
+    assert!(!parts(&plain).0.contains("kind"));
+    for kind in ListKind::ALL {
+        assert_eq!(kind.name().parse(), Ok(kind));
+        let covers = covering(&["UTO", "XXA"]).filter(|_| Some(kind) == register);
+        let frame = header(Some(kind), covers).unwrap();
+        let said = format!(r#""kind":"{kind}""#);
+        assert!(parts(&frame).0.contains(&said));
+        open::<SnapshotHeader>(&frame, &world.sender.verify_key()).unwrap();
+    }
+    assert!("register".parse::<ListKind>().is_err());
+    for (kind, covers) in [
+        (register, None),
+        (None, covering(&["UTO"])),
+        (Some(ListKind::Watchlist), covering(&["UTO"])),
+        (register, covering(&[])),
+        (register, covering(&["UTO", "UTO"])),
+        (register, covering(&["XXA", "UTO"])),
+    ] {
+        assert!(header(kind, covers).is_err());
+    }
+}

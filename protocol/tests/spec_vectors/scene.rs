@@ -95,6 +95,7 @@ pub struct Scene {
     pub record: Vec<u8>,
     pub aborted: Vec<u8>,
     pub refused: Vec<u8>,
+    pub shift: Vec<u8>,
     pub snapshot: Vec<u8>,
     pub values: Value,
 }
@@ -300,17 +301,28 @@ impl World {
         }
     }
 
-    fn open(&self, session: u8) -> (Asking, Asked) {
+    /// A shift: small flights of 2 documents and 3 texts, large ones of 4 and 6.
+    fn shift_request(&self, session: u8) -> Request {
+        let mut request = self.request(session);
+        request.legal.class = SessionClass::BorderDesk;
+        for (query, sizes) in request.queries.iter_mut().zip([[2, 4], [3, 6]]) {
+            query.flights = Some(sizes.map(int).to_vec());
+        }
+        request
+    }
+
+    fn open(&self, request: Request) -> (Asking, Asked) {
         let seed = SessionSeed::new(SESSION_SEED);
         let key = Arc::clone(&self.receiver);
-        let asking = Asking::new(tested_kernel(), self.request(session), key, seed).unwrap();
+        let asking = Asking::new(tested_kernel(), request, key, seed).unwrap();
         let frame = asking.frame().clone();
         let asked = Asked::open(frame, &self.receiver_reference(), self.sender_reference());
         (asking, asked.unwrap())
     }
 
-    fn granted(&self, session: u8) -> (Matching, Serving, Vec<Frame>) {
-        let (asking, asked) = self.open(session);
+    fn granted(&self, request: Request) -> (Matching, Serving, Vec<Frame>) {
+        let session = request.session;
+        let (asking, asked) = self.open(request);
         let terms = Terms {
             build: line("example 1"),
             state: None,
@@ -331,7 +343,7 @@ impl World {
         let granted = asked.grant(kernel, terms, Hex(SENDER_NONCE), NOW + 20, key);
         let (serving, grant) = granted.unwrap();
         let opening = vec![
-            record::header(&Hex([session; 16])).unwrap(),
+            record::header(&session).unwrap(),
             asking.frame().clone(),
             grant.clone(),
         ];
@@ -371,7 +383,7 @@ impl Scene {
         let mut world = World::new();
         let (snapshot, labels) = world.publish();
         let session = Hex([0x5e; 16]);
-        let (mut matching, mut serving, mut frames) = world.granted(0x5e);
+        let (mut matching, mut serving, mut frames) = world.granted(world.request(0x5e));
         let seed = SessionSeed::new(SESSION_SEED);
         let mut elements = Vec::new();
         let mut matches = 0;
@@ -453,6 +465,7 @@ impl Scene {
             record: bytes(&frames),
             aborted: Self::aborted(&world),
             refused: Self::refused(&world),
+            shift: Self::shift(&world),
             snapshot,
             values,
         }
@@ -461,7 +474,7 @@ impl Scene {
     /// One chunk answered, one charged and not answered; the sender alone closes.
     fn aborted(world: &World) -> Vec<u8> {
         let session = Hex([0x5f; 16]);
-        let (mut matching, mut serving, mut frames) = world.granted(0x5f);
+        let (mut matching, mut serving, mut frames) = world.granted(world.request(0x5f));
         let elements: Vec<Element> = asked(&session, "document")
             .into_iter()
             .map(|(e, _)| e)
@@ -489,8 +502,40 @@ impl Scene {
         bytes(&frames)
     }
 
+    /// A small flight, in which one document is asked and no text, and a large one of nobody.
+    fn shift(world: &World) -> Vec<u8> {
+        let session = Hex([0x61; 16]);
+        let (mut matching, mut serving, mut frames) =
+            world.granted(world.shift_request(session.0[0]));
+        let padding = |from: u8, count: u8| (from..from + count).map(|i| padding_element(&[i; 32]));
+        let asked = [document("L898902C3", "UTO")];
+        let flights: [(&str, u64, Vec<Element>); 4] = [
+            ("document", 0, padding(0, 1).chain(asked).collect()),
+            ("text", 0, padding(10, 3).collect()),
+            ("document", 2, padding(20, 4).collect()),
+            ("text", 3, padding(30, 6).collect()),
+        ];
+        for (ty, first, chunk) in flights {
+            let blinded = matching.blinder(&name(ty)).unwrap().blind(first, chunk);
+            let (question, accepted, answer);
+            (matching, question, _) = matching.send(blinded.unwrap()).unwrap();
+            (serving, accepted) = serving.receive(&question).unwrap();
+            (serving, answer) = serving.answer(world.evaluate(accepted, session)).unwrap();
+            (matching, _) = matching.receive(&answer).unwrap();
+            frames.extend([question, answer]);
+        }
+        let finish = Finish::Complete { matches: 1 };
+        let times = Some((NOW + 40, NOW + 60));
+        let closing = matching.close(finish, times, NOW + 70).unwrap();
+        let charged = World::charges(&serving);
+        let closed = serving.close(closing.frame().clone(), charged, NOW + 80);
+        let closed = closed.unwrap();
+        frames.extend([closed.receiver, closed.sender]);
+        bytes(&frames)
+    }
+
     fn refused(world: &World) -> Vec<u8> {
-        let (asking, asked) = world.open(0x60);
+        let (asking, asked) = world.open(world.request(0x60));
         let detail = Some(line("the budget of this epoch is spent"));
         let refused = asked.refuse(RefusalCode::QuotaExceeded, detail, NOW + 20, &world.sender);
         let (request, refusal) = refused.unwrap();

@@ -107,6 +107,7 @@ const REQUEST: T = T::Object(&[
                     "individual-case",
                     "standing-cross-check",
                     "count-only",
+                    "border-desk",
                     "not-stated",
                 ]),
             ),
@@ -135,6 +136,7 @@ const REQUEST: T = T::Object(&[
             M("rules", T::List(&T::Line)),
             M("records", T::Int),
             M("elements", T::Int),
+            M("flights?", T::List(&T::Int)),
         ])),
     ),
     M("set_commitment?", T::Hex(32)),
@@ -255,6 +257,14 @@ const PREAMBLE: T = T::Object(&[
     M("label_columns", T::List(&T::Line)),
     M("salt", T::Hex(32)),
     M("published_ms", T::Int),
+    M(
+        "kind?",
+        T::OneOf(&["watchlist", "stolen-documents", "issued-documents"]),
+    ),
+    M(
+        "covers?",
+        T::Object(&[M("states", T::List(&T::Line)), M("complete_ms", T::Int)]),
+    ),
 ]);
 const DELTA: T = T::Object(&[
     M("sender", REFERENCE),
@@ -539,6 +549,32 @@ pub fn record(bytes: &[u8], trusted: &[(&str, Vec<u8>)]) -> Result<(), Check> {
         "request",
         request["receiver"]["signing_key"] != request["sender"]["signing_key"],
     )?;
+    // Section 3.4: a shift names as many sizes for each type.
+    let flights = |query: &Value| -> Vec<u64> {
+        query["flights"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(number)
+            .collect()
+    };
+    let shift = queries.iter().any(|query| query["flights"].is_array());
+    demand(
+        "request",
+        shift == (request["legal"]["class"] == "border-desk"),
+    )?;
+    if shift {
+        let sizes = flights(&queries[0]).len();
+        demand("request", (1..=8).contains(&sizes))?;
+        demand("request", request["set_commitment"].is_null())?;
+        for query in queries {
+            let list = flights(query);
+            let most = number(&query["elements"]).min(65_535);
+            let ranges = list.iter().all(|size| (1..=most).contains(size));
+            let ascends = list.windows(2).all(|pair| pair[0] < pair[1]);
+            demand("request", list.len() == sizes && ranges && ascends)?;
+        }
+    }
     let counts = request["legal"]["class"] == "count-only";
     demand("request", !counts || request["mode"] == "count")?;
     demand(
@@ -620,6 +656,10 @@ pub fn record(bytes: &[u8], trusted: &[(&str, Vec<u8>)]) -> Result<(), Check> {
         "answer",
         (1..=65_535).contains(&most) && (1..=64).contains(&window),
     )?;
+    demand("answer", !shift || grant["discloses_count"] == false)?;
+    for query in queries.iter().filter(|_| shift) {
+        demand("answer", flights(query)[0] <= most)?;
+    }
     signers()?;
 
     let start = sha256(&[
@@ -638,6 +678,8 @@ pub fn record(bytes: &[u8], trusted: &[(&str, Vec<u8>)]) -> Result<(), Check> {
         answered: 0,
     };
     let mut waiting: VecDeque<(Hash, String, Vec<&[u8]>)> = VecDeque::new();
+    // Section 4.5: types of the flight under way that came, and the place of its sizes.
+    let mut flight = (0, 0);
     let mut rest = rest.peekable();
     while let Some(frame) = rest.next_if(|f| matches!(f.kind, 0x20 | 0x21)) {
         let split = frame.body.len().checked_sub(64).ok_or("chunks")?;
@@ -672,11 +714,17 @@ pub fn record(bytes: &[u8], trusted: &[(&str, Vec<u8>)]) -> Result<(), Check> {
                 .iter()
                 .find(|q| q["type"] == name.as_str())
                 .ok_or("chunks")?;
-            demand(
-                "chunks",
-                *spent <= number(&declared["elements"])
-                    && (count == most || (count < most && *spent == number(&declared["elements"]))),
-            )?;
+            let declares = number(&declared["elements"]);
+            demand("chunks", *spent <= declares && count <= most)?;
+            if shift {
+                let size = flights(declared).iter().position(|size| *size == count);
+                let size = size.ok_or("chunks")?;
+                demand("chunks", queries[flight.0]["type"] == name.as_str())?;
+                demand("chunks", flight.0 == 0 || size == flight.1)?;
+                flight = ((flight.0 + 1) % queries.len(), size);
+            } else {
+                demand("chunks", count == most || *spent == declares)?;
+            }
             demand("chunks", (waiting.len() as u64) < window)?;
             chunks.blinded = sha256(&[&chunks.blinded, &sha256(&[frame.whole])]);
             waiting.push_back((chunks.blinded, name, packed.chunks(32).collect()));
@@ -712,7 +760,11 @@ pub fn record(bytes: &[u8], trusted: &[(&str, Vec<u8>)]) -> Result<(), Check> {
             .find(|q| q["type"] == name)
             .map(|q| number(&q["elements"]))
     };
-    let complete = waiting.is_empty() && chunks.spent.iter().all(|(n, s)| declared(n) == Some(*s));
+    let sent = match shift {
+        true => flight.0 == 0,
+        false => chunks.spent.iter().all(|(n, s)| declared(n) == Some(*s)),
+    };
+    let complete = waiting.is_empty() && sent;
     let hexed = |hash: Hash| Value::from(hex::encode(hash));
     let common = |closing: &Value, opening: &Value| {
         let nonce = sha256(&[b"tallystick/nonce/v1\0", &hex(&closing["nonce"])]);
@@ -816,6 +868,9 @@ struct Sizes {
 impl Sizes {
     fn of(preamble: &Value) -> Option<Self> {
         let number = |member: &str| preamble[member].as_u64();
+        if (preamble["kind"] == "issued-documents") != preamble["covers"].is_object() {
+            return None;
+        }
         Some(Self {
             tag: number("tag_bytes")? as usize,
             sealed: match number("label_bytes")? as usize {

@@ -581,6 +581,86 @@ fn forged(chunks: &[Part], answer: &Part, asked: &Part) -> Twin {
     chunks[1].becomes("two evaluations swapped and signed so", whole, "proofs")
 }
 
+/// Edits of the shift.
+pub fn of_shift(shift: &[u8]) -> Vec<Twin> {
+    let parts = parts(shift);
+    let [_, asked, answer, chunks @ .., _, _] = &parts[..] else {
+        panic!("another order");
+    };
+    let request = Statement::of(asked, RECEIVER_SEED);
+    let grant = Statement::of(answer, SENDER_SEED);
+    let says = |name, from: &str, to: &str| request.says(name, from, to, "request");
+    let (small, sizes) = ("\"flights\":[2,4]", "\"elements\":16,\"flights\":[2,4]");
+    // The first chunk once more, of another type or size, signed as it should be.
+    let start = start(asked, answer);
+    let domain = b"tallystick/blinded-chunk/v1\0";
+    let first = &chunks[0];
+    let unsigned = &first.body()[..first.body().len() - 64];
+    let (head, elements) = unsigned.split_at(unsigned.len() - 64);
+    let one = [&head[..head.len() - 1], &[1], &elements[..32]].concat();
+    let three = [&head[..head.len() - 1], &[3], elements, &elements[..32]].concat();
+    let other = [
+        &[0, 0, 0, 0, 4][..],
+        b"text",
+        &[0, 3],
+        elements,
+        &elements[..32],
+    ]
+    .concat();
+    let chunk = |name, unsigned: &[u8]| {
+        let whole = signed(0x20, RECEIVER_SEED, domain, &start, unsigned);
+        first.becomes(name, whole, "chunks")
+    };
+    vec![
+        says(
+            "class border-desk without flights",
+            small,
+            "\"elements\":16",
+        ),
+        says(
+            "flights without class border-desk",
+            "border-desk",
+            "individual-case",
+        ),
+        says("no size", small, "\"flights\":[]"),
+        says(
+            "one size where another type has two",
+            small,
+            "\"flights\":[2]",
+        ),
+        says("sizes that do not ascend", small, "\"flights\":[4,2]"),
+        says("a size of nothing", small, "\"flights\":[0,4]"),
+        says(
+            "a size above the elements",
+            sizes,
+            "\"elements\":3,\"flights\":[2,4]",
+        ),
+        says(
+            "a set that is known before it is asked",
+            "\"nonce_commitment\":",
+            &format!(
+                r#""set_commitment":"{}","nonce_commitment":"#,
+                "00".repeat(32)
+            ),
+        ),
+        grant.says(
+            "a grant that wants the count",
+            "\"discloses_count\":false",
+            "\"discloses_count\":true",
+            "answer",
+        ),
+        grant.says(
+            "a grant into which the smallest flight does not fit",
+            "\"chunk_elements\":12",
+            "\"chunk_elements\":2",
+            "answer",
+        ),
+        chunk("a chunk below the smallest size", &one),
+        chunk("a chunk between the sizes", &three),
+        chunk("a flight that begins with the second type", &other),
+    ]
+}
+
 pub fn of_snapshot(scene: &Scene) -> Vec<Twin> {
     let parts = parts(&scene.snapshot);
     let (header, buckets) = parts.split_first().unwrap();
