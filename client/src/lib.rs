@@ -15,6 +15,7 @@ pub mod cli;
 pub mod collections;
 mod connect;
 pub mod datagen;
+pub mod desk;
 mod error;
 pub mod estimate;
 mod input;

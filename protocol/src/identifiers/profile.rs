@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{
     ENCODING_VERSION, IdentifierType, Key, MAX_VALUE_BYTES, Normalised, Reject, Rule, document,
     email, iban, imei,
-    mrz::Mrz,
+    mrz::{Mrz, Zone},
     person::{self, Person, PersonRules},
     phone, plate, text, vin, wallet,
 };
@@ -264,23 +264,53 @@ impl Profile {
         // The last part of a person says how to read, and nothing of anybody.
         let says = |part: &&str| part.chars().any(char::is_alphanumeric);
         let said_nothing = !parts.iter().take(5).any(says);
-        let zone = match (form, parts) {
-            (0, _) => None,
+        let person = match (form, parts) {
+            (0, _) => match ty {
+                IdentifierType::Person => Person::read(parts, &self.person)?,
+                IdentifierType::Name => Person::read_name(parts)?,
+                _ => return Ok(exactly(normalise(ty, parts)?, keys)),
+            },
             (_, [zone]) if zone.trim().is_empty() => return Ok(Made::Nothing),
-            (_, [zone]) => Some(Mrz::parse(zone)?),
+            (_, [zone]) => return self.keys_as_read(ty, Mrz::parse(zone)?.zone(), keys),
             _ => return Err(Reject::Parts),
         };
-        let person = match (ty, zone) {
-            (IdentifierType::Person, None) => Person::read(parts, &self.person)?,
-            (IdentifierType::Person, Some(zone)) => Person::of_zone(&zone, &self.person)?,
-            (IdentifierType::Name, None) => Person::read_name(parts)?,
-            (IdentifierType::Document, Some(zone)) => {
-                let made = document::normalise(zone.document_number(), zone.issuer())?;
-                return Ok(exactly(made, keys));
+        self.keys_of(&person, said_nothing, keys)
+    }
+
+    /// The same for a machine-readable zone, though its check digits may not hold: for whoever asks
+    /// about a document in hand and says what does not hold beside the answer. Lists are made of zones
+    /// that hold, by [`Self::keys`].
+    ///
+    /// # Errors
+    /// [`Reject`]; types that no zone names are refused as [`Reject::Parts`].
+    pub fn keys_as_read(
+        &self,
+        ty: IdentifierType,
+        zone: &Zone,
+        keys: &mut Vec<Key>,
+    ) -> Result<Made, Reject> {
+        if !self.types.contains(&ty) {
+            return Err(Reject::TypeNotInProfile);
+        }
+        match ty {
+            IdentifierType::Person => {
+                let person = Person::of_zone(zone, &self.person)?;
+                self.keys_of(&person, false, keys)
             }
-            (_, Some(_)) => return Err(Reject::Parts),
-            (_, None) => return Ok(exactly(normalise(ty, parts)?, keys)),
-        };
+            IdentifierType::Document => {
+                let made = document::normalise(&zone.document_number(), zone.issuer())?;
+                Ok(exactly(made, keys))
+            }
+            _ => Err(Reject::Parts),
+        }
+    }
+
+    fn keys_of(
+        &self,
+        person: &Person,
+        said_nothing: bool,
+        keys: &mut Vec<Key>,
+    ) -> Result<Made, Reject> {
         let before = keys.len();
         let cut = person.keys(&self.person, self.keys_per_row.into(), keys)?;
         match keys.len() - before {

@@ -85,14 +85,11 @@ impl Mrz {
         if digits::failing(&zone) != 0 {
             return Err(Reject::MrzCheckDigit);
         }
-        let number = document_number(&zone);
-        let (surname, given) = names::parts(zone.field(Field::Name));
-        let (surname, given_names) = (names::spaced(surname), names::spaced(given));
         Ok(Self {
+            number: zone.document_number(),
+            surname: zone.surname(),
+            given_names: zone.given_names(),
             zone,
-            number,
-            surname,
-            given_names,
         })
     }
 
@@ -114,48 +111,46 @@ impl Mrz {
         self.zone.field(Field::Type).trim_end_matches('<')
     }
 
-    /// The whole number, also a long one, without fillers: letters A to Z and digits; may be empty.
+    /// See [`Zone::document_number`].
     #[must_use]
     pub fn document_number(&self) -> &str {
         &self.number
     }
 
-    /// The issuing state or organisation: three letters, `DEU` for `D<<`. Whether it has that code
-    /// is not checked here: see [`is_known_state`].
+    /// See [`Zone::issuer`].
     #[must_use]
     pub fn issuer(&self) -> &str {
-        canonical_state(self.zone.field(Field::Issuer).trim_end_matches('<'))
+        self.zone.issuer()
     }
 
-    /// The nationality, in the form of [`issuer`](Self::issuer).
+    /// See [`Zone::nationality`].
     #[must_use]
     pub fn nationality(&self) -> &str {
-        canonical_state(self.zone.field(Field::Nationality).trim_end_matches('<'))
+        self.zone.nationality()
     }
 
-    /// The primary part of the name, fillers turned into single spaces.
+    /// See [`Zone::surname`].
     #[must_use]
     pub fn surname(&self) -> &str {
         &self.surname
     }
 
-    /// The secondary part of the name, in the same form; empty if the zone has none.
+    /// See [`Zone::given_names`].
     #[must_use]
     pub fn given_names(&self) -> &str {
         &self.given_names
     }
 
-    /// Whether the name fills its field to the end, so that it may have been cut.
+    /// See [`Zone::name_may_be_cut`].
     #[must_use]
     pub fn name_may_be_cut(&self) -> bool {
-        names::fills(self.zone.field(Field::Name))
+        self.zone.name_may_be_cut()
     }
 
-    /// The date of birth: six characters `YYMMDD`, parts that are unknown as `<<`.
-    /// [`ShortDate::read`] reads it and refuses what is no date.
+    /// See [`Zone::birth_date`].
     #[must_use]
     pub fn birth_date(&self) -> &str {
-        self.zone.field(Field::Birth)
+        self.zone.birth_date()
     }
 
     /// The last day of validity: six characters `YYMMDD`.
@@ -173,6 +168,61 @@ impl Mrz {
             "<" => Some(Sex::Unspecified),
             _ => None,
         }
+    }
+}
+
+/// Its fields as they were read, whether or not the check digits hold: for a question that is asked
+/// all the same, where the answer says that they do not.
+impl Zone {
+    /// The whole number, also a long one, without fillers: letters A to Z and digits; may be empty.
+    /// Secret.
+    #[must_use]
+    pub fn document_number(&self) -> Zeroizing<String> {
+        document_number(self)
+    }
+
+    /// Whether the check digit of the number holds.
+    #[must_use]
+    pub fn number_check_holds(&self) -> bool {
+        digits::failing(self) & (1 << (Field::NumberCheck as u32)) == 0
+    }
+
+    /// The issuing state or organisation: three letters, `DEU` for `D<<`. Whether it has that code
+    /// is not checked here: see [`is_known_state`].
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        canonical_state(self.field(Field::Issuer).trim_end_matches('<'))
+    }
+
+    /// The nationality, in the form of [`issuer`](Self::issuer). Secret.
+    #[must_use]
+    pub fn nationality(&self) -> &str {
+        canonical_state(self.field(Field::Nationality).trim_end_matches('<'))
+    }
+
+    /// The primary part of the name, fillers turned into single spaces. Secret.
+    #[must_use]
+    pub fn surname(&self) -> Zeroizing<String> {
+        names::spaced(names::parts(self.field(Field::Name)).0)
+    }
+
+    /// The secondary part of the name, in the same form; empty if the zone has none. Secret.
+    #[must_use]
+    pub fn given_names(&self) -> Zeroizing<String> {
+        names::spaced(names::parts(self.field(Field::Name)).1)
+    }
+
+    /// Whether the name fills its field to the end, so that it may have been cut.
+    #[must_use]
+    pub fn name_may_be_cut(&self) -> bool {
+        names::fills(self.field(Field::Name))
+    }
+
+    /// The date of birth: six characters `YYMMDD`, parts that are unknown as `<<`.
+    /// [`ShortDate::read`] reads it and refuses what is no date. Secret.
+    #[must_use]
+    pub fn birth_date(&self) -> &str {
+        self.field(Field::Birth)
     }
 }
 

@@ -40,7 +40,7 @@ use self::{
     name::{Name, deletions, prefix, sorted_letters, sorted_words},
 };
 use super::{
-    Element, IdentifierType, Key, MAX_VALUE_BYTES, Normalised, Reject, Rule, document, mrz::Mrz,
+    Element, IdentifierType, Key, MAX_VALUE_BYTES, Normalised, Reject, Rule, document, mrz::Zone,
 };
 
 /// Parts the fields of a key. No field can hold it: names are letters, dates digits.
@@ -109,11 +109,11 @@ impl Person {
     }
 
     /// Names, birth date and nationality of a machine-readable zone.
-    pub(super) fn of_zone(zone: &Mrz, rules: &PersonRules) -> Result<Self, Reject> {
+    pub(super) fn of_zone(zone: &Zone, rules: &PersonRules) -> Result<Self, Reject> {
         let person = Self {
             ty: IdentifierType::Person,
-            given: Name::read(zone.given_names())?,
-            surname: Name::read(zone.surname())?,
+            given: Name::read(&zone.given_names())?,
+            surname: Name::read(&zone.surname())?,
             date: BirthDate::from_mrz(zone.birth_date())?,
             place: None,
             nationality: match rules.has(Rule::ThreeElements) {

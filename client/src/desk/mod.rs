@@ -1,0 +1,19 @@
+//! The desk: one traveller, one document, and what the lists of several agencies say of it.
+//!
+//! ```text
+//! presented    what a traveller presents: a machine-readable zone, or fields
+//! alarm        numbers asked one after another, seen before they leave
+//! verdict      what is said in the end: its types, and their words for people
+//! judge        from what was found on the lists to a verdict
+//! ```
+
+mod alarm;
+mod presented;
+mod verdict;
+
+pub use alarm::OnAlarm;
+pub use presented::{Fields, Presented, Unreadable};
+pub use verdict::{
+    AskedType, Basis, Class, CollectionAnswer, CollectionFacts, Conclusion, DeskHit, LabelValue,
+    Missing, NotAsked, Reason, Told, Verdict,
+};
