@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! run          a match: input → connect → snapshots → session → output
+//! session      what a run and a desk have in common: request, grounds, being taken up
 //! audit        records, checked offline
 //! try_out      two throw-away agencies on this machine
 //! bench        what this machine does in a second
@@ -21,6 +22,7 @@ pub mod estimate;
 mod input;
 pub mod progress;
 pub mod run;
+mod session;
 mod snapshots;
 pub mod try_out;
 

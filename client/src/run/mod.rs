@@ -2,11 +2,9 @@
 //! write.
 //!
 //! ```text
-//! request   what is asked, on which grounds; a run that was interrupted is taken up
-//! flights   the frames of a session: live, or from the own closed record
+//! asked     what is asked, and what makes a run the same run
 //! pipeline  chunks on their way out and back
 //! output    labels opened, matches written
-//! abandoned runs that nobody can go on with, closed as aborted
 //! ```
 //!
 //! Chunks go out while answers come in. What is kept of a chunk until its answer is bounded by the
@@ -15,13 +13,10 @@
 //! come or comes late, that this one matched. If the output then fails (a full disk), the same
 //! command writes it from the own record, without the peer and without a charge.
 
-mod abandoned;
-mod flights;
+mod asked;
 mod options;
 mod output;
 mod pipeline;
-mod request;
-mod snapshot;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
@@ -33,33 +28,29 @@ use tallystick_agency::{
     marks::MarkKey,
     peers::int,
     records::{self, RecordFile, closed_path},
-    store::{Peer, RecordEntry, Role, Store},
+    store::{Peer, Store},
 };
 use tallystick_protocol::{
-    error::Error,
-    frame::{Frame, Kind as FrameKind},
     group,
-    session::{Answer, Asking, Closed, Finish, Matching},
-    snapshot::LabelContext,
-    statements::{Charge, Hex, RefusalCode, SenderClosing, digest_of, open},
+    session::{Answer, Asking, Closed, Finish},
+    statements::{Charge, Hex, SenderClosing, digest_of, open},
 };
 use tallystick_tables::{MatchWriter, TableInput};
 
 pub(crate) use self::options::STDOUT;
-pub use self::options::{Finishing, Grounds, MatchOptions, MatchReport, SharedBuffer, Sink};
-use self::{
-    flights::Flights,
-    output::{LabelOpener, label_columns},
-    pipeline::Pipeline,
-    request::{ClosingTimes, Stage, Taken},
-    snapshot::granted,
-};
+pub use self::options::{Finishing, MatchOptions, MatchReport, SharedBuffer, Sink};
+use self::pipeline::Pipeline;
+pub use crate::session::Grounds;
 use crate::{
     collections::catalogue,
     connect::{Connected, connect},
     error::{after_the_charge, bug},
     input::{Hits, Plan},
     progress::Progress,
+    session::{
+        Asker, ClosingTimes, Flights, Granted, LabelOpener, SESSION_OVER, Stage, Taken, granted,
+        is_ended, label_columns,
+    },
     snapshots::{self, CachedSnapshot, Wanted, blocking},
 };
 
@@ -70,9 +61,15 @@ use crate::{
 pub async fn run(home: &Home, options: MatchOptions) -> Outcome<MatchReport> {
     let started = Instant::now();
     let store = home.store().await?;
-    let runner = Runner {
+    let asker = Asker {
         home,
         store: &store,
+        peer: &options.peer,
+        collection: &options.collection,
+        quiet: options.quiet,
+    };
+    let runner = Runner {
+        asker,
         options: &options,
         started,
     };
@@ -81,23 +78,8 @@ pub async fn run(home: &Home, options: MatchOptions) -> Outcome<MatchReport> {
     result
 }
 
-/// The sender has refused, signed, to go on with a session.
-const SESSION_OVER: &str = "session-over";
-
-/// What a sender says when it ends a session for good: the same command then starts a new one.
-const ENDED: [&str; 7] = [
-    SESSION_OVER,
-    "epoch-over",
-    "expired",
-    "not-open",
-    "over-grant",
-    "quota-exceeded",
-    "revoked",
-];
-
 struct Runner<'a> {
-    home: &'a Home,
-    store: &'a dyn Store,
+    asker: Asker<'a>,
     options: &'a MatchOptions,
     started: Instant,
 }
@@ -116,15 +98,16 @@ struct Settled {
 impl Runner<'_> {
     async fn run(&self) -> Outcome<MatchReport> {
         let options = self.options;
-        self.close_abandoned().await?;
+        self.asker.close_abandoned().await?;
         let plan = self.plan().await?;
         // Refuses an output that exists before anything is asked or charged.
         if options.out.is_some() {
             drop(output::writer(options, &plan, &[])?);
         }
-        let peer = self.store.peer(&options.peer).await?;
+        let digest = self.input_digest(&plan)?;
+        let peer = self.asker.store.peer(&options.peer).await?;
         let taken = match &peer {
-            Some(peer) => self.taken(&plan, peer).await?,
+            Some(peer) => self.asker.taken(&digest, peer).await?,
             None => None,
         };
         if let (Some(peer), Some(taken)) = (&peer, &taken)
@@ -133,8 +116,8 @@ impl Runner<'_> {
             return self.again(plan, peer, taken).await;
         }
         let mut connected = connect(
-            self.home,
-            self.store,
+            self.asker.home,
+            self.asker.store,
             &options.peer,
             options.address.as_deref(),
         )
@@ -146,19 +129,22 @@ impl Runner<'_> {
         let resumed = taken.is_some();
         let taken = match taken {
             Some(taken) => taken,
-            None => self.begin(&plan, &connected.peer).await?,
+            None => {
+                let ask = self.ask(&plan, digest)?;
+                self.asker.begin(&ask, &connected.peer).await?
+            }
         };
         let session = taken.asking.request().session;
         let done = self.session(&plan, connected, snapshot, taken, resumed);
         let (settled, snapshot) = match done.await {
             Ok(done) => done,
             Err(failure) => {
-                if ENDED.contains(&failure.code.as_str()) && failure.exit == Exit::Refused {
+                if is_ended(&failure) {
                     let signed = failure.code == SESSION_OVER;
-                    self.give_up(&session, signed).await?;
+                    self.asker.give_up(&session, signed).await?;
                 }
                 if failure.exit == Exit::PeerFault {
-                    return Err(self.set_aside(&session, failure).await?);
+                    return Err(self.asker.set_aside(&session, failure).await?);
                 }
                 return Err(failure);
             }
@@ -167,25 +153,10 @@ impl Runner<'_> {
             .await
     }
 
-    /// Ends a run whose peer broke the protocol, and keeps what it had signed until then: the next
-    /// session must not write over the evidence.
-    async fn set_aside(&self, session: &Hex<16>, failure: Failure) -> Outcome<Failure> {
-        self.store.finish_run(&session.0, clock::now_ms()).await?;
-        let Some(kept) = records::set_aside(&self.home.records_dir(), session)? else {
-            return Ok(failure);
-        };
-        let next = format!(
-            "what came is kept in {}; speak to the peer; the same command starts a new session, \
-             which is charged",
-            kept.display()
-        );
-        Ok(Failure { next, ..failure })
-    }
-
     /// The snapshot that the peer's catalogue names, once it is sure that the peer can be asked.
     async fn offered(&self, plan: &Plan, connected: &mut Connected) -> Outcome<CachedSnapshot> {
         let options = self.options;
-        let collections = catalogue(self.home, connected).await?.collections;
+        let collections = catalogue(self.asker.home, connected).await?.collections;
         let entry = collections
             .into_iter()
             .find(|entry| entry.collection == options.collection);
@@ -233,14 +204,14 @@ impl Runner<'_> {
             collection: entry.collection,
             epoch: entry.epoch,
         };
-        self.snapshot(connected, wanted).await
+        self.asker.snapshot(connected, wanted).await
     }
 
     async fn plan(&self) -> Outcome<Arc<Plan>> {
         let (options, quiet) = (self.options, self.options.quiet);
         let (path, format) = (options.input.clone(), options.format);
         let (mapping, rejects) = (options.mapping.clone(), options.rejects.clone());
-        let scratch = self.home.snapshot_cache_dir();
+        let scratch = self.asker.home.snapshot_cache_dir();
         let plan = blocking(move || {
             let bar = Progress::new("copying", 0, "bytes", quiet);
             let input = TableInput::named(&path, format, &scratch, |bytes| bar.set(bytes));
@@ -279,39 +250,24 @@ impl Runner<'_> {
         } = taken;
         let session = asking.request().session;
         let request = asking.frame().clone();
-        let charged = match resumed {
-            true => "what was sent is charged",
-            false => "nothing was charged",
-        };
-        let mut flights = Flights::open(&mut connected, request.clone(), charged).await?;
-        let answer = flights.next(charged).await?;
-        let granted_at = clock::now_ms();
-        if grant.is_some_and(|taken| taken != digest_of(&answer))
-            && answer.kind() == FrameKind::Grant
-        {
-            let error = Error::Mismatch {
-                what: "grant",
-                field: "it is another than before",
-            };
-            return Err(AgencyError::from(error).into());
-        }
-        let matching = self
-            .granted(asking, &request, answer.clone(), resumed)
-            .await?;
-        if !resumed {
-            self.check_clock(&matching, granted_at)?;
-            self.check_disclosure(&matching)?;
-            self.note(&session, Stage::Granted(digest_of(&answer)))
-                .await?;
-        }
-        let snapshot = Arc::new(self.agree(&matching, snapshot, &mut connected).await?);
-        let mut record = RecordFile::again(&self.home.records_dir(), session)?;
+        let granting = self.asker.ask(&mut connected, asking, grant, resumed);
+        let Granted {
+            mut flights,
+            matching,
+            frame: answer,
+        } = granting.await?;
+        let snapshot = Arc::new(
+            self.asker
+                .agree(&matching, snapshot, &mut connected)
+                .await?,
+        );
+        let mut record = RecordFile::again(&self.asker.home.records_dir(), session)?;
         record.append(&request)?;
         record.append(&answer)?;
         let grant_epoch = matching.agreement().grant().epoch.get();
         let padded = matching.agreement().request().elements();
         let bar = Progress::new("matching", padded, "elements", self.options.quiet);
-        let pipeline = Pipeline::new(self.home, &snapshot, Some(record), &bar, plan.hits())?;
+        let pipeline = Pipeline::new(self.asker.home, &snapshot, Some(record), &bar, plan.hits())?;
         let done = pipeline.run(matching, plan, seed, &mut flights).await?;
         bar.finish();
 
@@ -324,7 +280,9 @@ impl Runner<'_> {
                     closed: int(clock::now_ms())?.get(),
                 };
                 let grant = digest_of(&answer);
-                self.note(&session, Stage::Closing { grant, times }).await?;
+                self.asker
+                    .note(&session, Stage::Closing { grant, times })
+                    .await?;
                 times
             }
         };
@@ -343,7 +301,7 @@ impl Runner<'_> {
         let mut record = done.record.ok_or_else(|| bug("a run without a record"))?;
         record.append(&receiver)?;
         record.append(&sender)?;
-        let record = self.keep(record, &session).await?;
+        let record = self.asker.keep(record, &session).await?;
         let settled = Settled {
             grant_epoch,
             padded,
@@ -356,58 +314,16 @@ impl Runner<'_> {
         Ok((settled, snapshot))
     }
 
-    /// Takes the answer to a request. A refusal is recorded and ends the run.
-    async fn granted(
-        &self,
-        asking: Asking,
-        request: &Frame,
-        answer: Frame,
-        resumed: bool,
-    ) -> Outcome<Matching> {
-        let session = asking.request().session;
-        match asking.answer(answer).map_err(AgencyError::from)? {
-            Answer::Granted(matching) => Ok(*matching),
-            Answer::Refused { refusal, frame, .. } => {
-                let code = refusal.code;
-                let detail = refusal.detail.map_or(String::new(), |d| format!(": {d}"));
-                let what = format!("{} refused ({}){detail}", self.options.peer, code.name());
-                // For the moment only: the same request may be granted later.
-                if matches!(code, RefusalCode::Busy | RefusalCode::Draining) {
-                    let next = match resumed {
-                        true => "what was sent is charged; run the same command again later",
-                        false => "nothing was charged; run the same command again later",
-                    };
-                    return Err(Failure::new(Exit::Refused, code.name(), what, next));
-                }
-                if resumed {
-                    return Err(Failure::new(
-                        Exit::Refused,
-                        SESSION_OVER,
-                        format!("{} has ended this session meanwhile", self.options.peer),
-                        "what it was charged stays charged; the same command starts a new session",
-                    ));
-                }
-                let mut record = RecordFile::create(&self.home.records_dir(), session)?;
-                record.append(request)?;
-                record.append(&frame)?;
-                self.keep(record, &session).await?;
-                self.store.finish_run(&session.0, clock::now_ms()).await?;
-                let next = format!("the refusal is in {}", records::relative_path(&session));
-                Err(Failure::new(Exit::Refused, code.name(), what, next))
-            }
-        }
-    }
-
     /// Writes the output of a session that was closed before, from the own record: without the
     /// peer, without a charge.
     async fn again(&self, plan: Arc<Plan>, peer: &Peer, taken: &Taken) -> Outcome<MatchReport> {
         let session = taken.asking.request().session;
-        let path = closed_path(&self.home.records_dir(), &session);
+        let path = closed_path(&self.asker.home.records_dir(), &session);
         let (mut flights, request, answer) = Flights::replay(&path)?;
         if request != *taken.asking.frame() {
             return Err(bug("a record of another request"));
         }
-        let key = Arc::new(self.home.signing_key()?.into());
+        let key = Arc::new(self.asker.home.signing_key()?.into());
         let asking =
             Asking::resume(group::best(), request, key, taken.seed()).map_err(AgencyError::from)?;
         let Answer::Granted(matching) = asking.answer(answer).map_err(AgencyError::from)? else {
@@ -415,29 +331,34 @@ impl Runner<'_> {
         };
         let wanted = granted(&matching);
         let publisher = peer.signing_key.into();
-        let cache = self.home.snapshot_cache_dir();
-        let key = MarkKey::of(self.home.keys())?;
+        let cache = self.asker.home.snapshot_cache_dir();
+        let key = MarkKey::of(self.asker.home.keys())?;
         let snapshot = match snapshots::cached(&cache, wanted.digest, publisher, &key).await? {
             Some(snapshot) => snapshot,
             None => {
                 let address = self.options.address.as_deref();
-                let mut connected =
-                    connect(self.home, self.store, &self.options.peer, address).await?;
-                self.snapshot(&mut connected, wanted).await?
+                let mut connected = connect(
+                    self.asker.home,
+                    self.asker.store,
+                    &self.options.peer,
+                    address,
+                )
+                .await?;
+                self.asker.snapshot(&mut connected, wanted).await?
             }
         };
         let snapshot = Arc::new(snapshot);
         let grant_epoch = matching.agreement().grant().epoch.get();
         let padded = matching.agreement().request().elements();
         let bar = Progress::new("again", padded, "elements", self.options.quiet);
-        let pipeline = Pipeline::new(self.home, &snapshot, None, &bar, plan.hits())?;
+        let pipeline = Pipeline::new(self.asker.home, &snapshot, None, &bar, plan.hits())?;
         let seed = Arc::new(taken.seed());
         let done = pipeline.run(*matching, &plan, seed, &mut flights).await?;
         bar.finish();
         let (_receiver, sender) = (flights.next("").await?, flights.next("").await?);
         // A crash may have come between closing the record and noting it.
-        if let Some((closed, _)) = records::reread(&self.home.records_dir(), &session)? {
-            self.note_record(closed.digest, &session).await?;
+        if let Some((closed, _)) = records::reread(&self.asker.home.records_dir(), &session)? {
+            self.asker.note_record(closed.digest, &session).await?;
         }
         let closing: SenderClosing =
             open(&sender, &peer.signing_key.into()).map_err(AgencyError::from)?;
@@ -465,8 +386,7 @@ impl Runner<'_> {
         let preamble = snapshot.verified().preamble().clone();
         let columns = label_columns(&snapshot);
         let writer = output::writer(self.options, &plan, &columns)?;
-        let context = LabelContext::new(&self.options.collection, settled.grant_epoch);
-        let labels = LabelOpener::new(Arc::clone(&snapshot), context, columns.len());
+        let labels = LabelOpener::new(Arc::clone(&snapshot));
         let matched = settled.hits.elements();
         let (again, hits) = (Arc::clone(&plan), settled.hits);
         let writing = blocking(move || output::write_hits(&again, &labels, hits, writer));
@@ -474,7 +394,10 @@ impl Runner<'_> {
         self.options.finishing.begin();
         plan.finish_rejects()?;
         let written = writer.finish().map_err(AgencyError::from)?;
-        self.store.finish_run(&session.0, clock::now_ms()).await?;
+        self.asker
+            .store
+            .finish_run(&session.0, clock::now_ms())
+            .await?;
         let (sent, received) = settled.traffic;
         Ok(MatchReport {
             session,
@@ -498,57 +421,5 @@ impl Runner<'_> {
             spoiled,
             kernel: group::best().name(),
         })
-    }
-
-    /// The match count is the receiver's to tell: a sender that grants only for it is not asked.
-    fn check_disclosure(&self, matching: &Matching) -> Outcome<()> {
-        let asked = matching.agreement().grant().discloses_count;
-        match asked && !self.home.config().policy.sender_learns_count {
-            false => Ok(()),
-            true => Err(Failure::new(
-                Exit::Refused,
-                "count-disclosure",
-                format!("{} wants to learn how many match", self.options.peer),
-                "nothing was charged; allow it with sender_learns_count in node.toml, if you may",
-            )),
-        }
-    }
-
-    /// The clock rule of the wire (PROTOCOL 3.2).
-    fn check_clock(&self, matching: &Matching, now: i64) -> Outcome<()> {
-        let policy = &self.home.config().policy;
-        let granted = i64::try_from(matching.agreement().grant().granted_ms.get());
-        let skew = (now - granted.unwrap_or(i64::MAX)).saturating_abs();
-        if skew > i64::from(policy.clock_skew_refuse_seconds) * 1000 {
-            return Err(Failure::new(
-                Exit::Refused,
-                "clock-skew",
-                format!("the peer's clock differs from ours by {} s", skew / 1000),
-                "set the clocks (NTP) on both sides; nothing was charged",
-            ));
-        }
-        if skew > i64::from(policy.clock_skew_warn_seconds) * 1000 {
-            tracing::warn!(milliseconds = skew, "the peer's clock differs from ours");
-        }
-        Ok(())
-    }
-
-    /// Closes a record and notes it.
-    async fn keep(&self, record: RecordFile, session: &Hex<16>) -> Outcome<PathBuf> {
-        let closed = record.close()?;
-        self.note_record(closed.digest, session).await?;
-        Ok(closed.path)
-    }
-
-    async fn note_record(&self, digest: [u8; 32], session: &Hex<16>) -> Outcome<()> {
-        let entry = RecordEntry {
-            session: session.0,
-            role: Role::Receiver,
-            peer: self.options.peer.clone(),
-            path: records::relative_path(session),
-            digest,
-            closed_ms: clock::now_ms(),
-        };
-        Ok(self.store.add_record(&entry).await?)
     }
 }

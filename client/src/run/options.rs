@@ -8,8 +8,10 @@ use std::{
     },
 };
 
-use tallystick_protocol::statements::{Charge, Hex, Line, Name, SessionClass};
+use tallystick_protocol::statements::{Charge, Hex, Name};
 use tallystick_tables::{Mapping, Rejects, TableFormat, Tally};
+
+use crate::session::Grounds;
 
 /// What to ask, of whom, on which grounds.
 #[derive(Debug)]
@@ -93,36 +95,6 @@ impl std::io::Write for SharedBuffer {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
-}
-
-/// The grounds of a request, as a person states them. Case and persons enter the record as salted
-/// commitments only.
-#[derive(Debug, Default)]
-pub struct Grounds {
-    /// Class of the session.
-    pub class: Option<SessionClass>,
-    /// Purpose.
-    pub purpose: Option<Line>,
-    /// Legal basis.
-    pub legal_basis: Option<Line>,
-    /// Category of offence.
-    pub offence_category: Option<Line>,
-    /// Category of person.
-    pub subject_category: Option<Line>,
-    /// Reference of the impact assessment.
-    pub dpia: Option<Line>,
-    /// Handling code.
-    pub handling_code: Option<Line>,
-    /// Source code.
-    pub source_code: Option<Line>,
-    /// Case reference.
-    pub case: Option<String>,
-    /// Who runs it.
-    pub runner: Option<String>,
-    /// Who ordered it.
-    pub orderer: Option<String>,
-    /// Who approved it.
-    pub approver: Option<String>,
 }
 
 /// What a run did.

@@ -1,22 +1,13 @@
 //! Labels opened, matches written: after the session is closed.
 
-use std::sync::Arc;
-
 use tallystick_agency::{AgencyError, exit::Outcome};
-use tallystick_protocol::snapshot::{LabelContext, LabelKey};
-use tallystick_tables::{LabelRecords, MatchWriter, Recheck, RowHit, Tally};
+use tallystick_tables::{MatchWriter, Recheck, RowHit, Tally};
 
 use super::options::{MatchOptions, STDOUT, Sink};
 use crate::{
-    input::{Hit, Hits, Plan},
-    snapshots::CachedSnapshot,
+    input::{Hits, Plan},
+    session::LabelOpener,
 };
-
-/// Names of the columns that a hit hands over.
-pub(super) fn label_columns(snapshot: &CachedSnapshot) -> Vec<String> {
-    let columns = &snapshot.verified().preamble().label_columns;
-    columns.iter().map(ToString::to_string).collect()
-}
 
 /// Where matches go: a file that gets its name at the end, or a stream.
 pub(super) fn writer(
@@ -40,43 +31,6 @@ pub(super) fn writer(
     Ok(writer.map_err(AgencyError::from)?.rechecked(recheck))
 }
 
-/// Opens labels where they lie.
-pub(super) struct LabelOpener {
-    snapshot: Arc<CachedSnapshot>,
-    context: LabelContext,
-    columns: usize,
-}
-
-impl LabelOpener {
-    pub(super) fn new(
-        snapshot: Arc<CachedSnapshot>,
-        context: LabelContext,
-        columns: usize,
-    ) -> Self {
-        Self {
-            snapshot,
-            context,
-            columns,
-        }
-    }
-
-    /// The records behind a hit, none where the collection has no labels; `None` for a label that
-    /// does not open or holds something else than its header says.
-    fn open(&self, hit: &Hit<'_>) -> Outcome<Option<Vec<Vec<String>>>> {
-        if hit.material.is_empty() {
-            return Ok(Some(Vec::new()));
-        }
-        let key = LabelKey::from_material(hit.material, &self.context);
-        let key = key.map_err(AgencyError::from)?;
-        let (tag, sealed) = self.snapshot.entry(hit.place)?;
-        let Ok(label) = key.open(&sealed, &self.context, &tag) else {
-            return Ok(None);
-        };
-        let records = LabelRecords::decode(&label, self.columns).ok();
-        Ok(records.map(|records| records.records().to_vec()))
-    }
-}
-
 /// The second pass over the table: writes the rows whose elements matched, with the labels that
 /// opened. A hit whose label is spoiled is a hit all the same: it is written with empty label
 /// columns, and counted. Rows without a hit are not normalised again.
@@ -95,9 +49,9 @@ pub(super) fn write_hits(
         let numbers = numbers.next().ok_or_else(|| plan.changed())?;
         let mut found = Vec::new();
         hits.of_row(&numbers, |hit| {
-            let records = labels.open(&hit)?.unwrap_or_else(|| {
+            let records = labels.open(hit.place, hit.material)?.unwrap_or_else(|| {
                 spoiled += 1;
-                vec![vec![String::new(); labels.columns]]
+                vec![vec![String::new(); labels.columns()]]
             });
             found.push((hit.id, records));
             Ok(())

@@ -28,11 +28,11 @@ use tallystick_protocol::{
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::flights::Flights;
 use crate::{
     error::bug,
     input::{Chunk, Hit, Hits, KeyId, Plan},
     progress::Progress,
+    session::Flights,
     snapshots::CachedSnapshot,
 };
 

@@ -16,15 +16,15 @@ use tallystick_protocol::{
 };
 
 use super::{
-    Runner,
-    request::{Stage, Unsealed, claims_path},
+    Asker,
+    stored::{Stage, Unsealed, claims_path},
 };
 use crate::snapshots::blocking;
 
-impl Runner<'_> {
+impl Asker<'_> {
     /// Closes what earlier runs of this home left open and can no longer be resumed: their request
     /// has expired. Trouble with one of them is logged and stops nobody.
-    pub(super) async fn close_abandoned(&self) -> Outcome<()> {
+    pub(crate) async fn close_abandoned(&self) -> Outcome<()> {
         let now = int(clock::now_ms())?;
         for run in self.store.open_runs().await? {
             let session = Hex(run.session);
@@ -44,7 +44,7 @@ impl Runner<'_> {
     /// The same for one run that was ended by the peer or by a rule, if it is not closed yet. A run
     /// whose closing has left is not given up on the peer's unsigned word: the peer may have closed
     /// it, and then its result can still be had.
-    pub(super) async fn give_up(&self, session: &Hex<16>, signed: bool) -> Outcome<()> {
+    pub(crate) async fn give_up(&self, session: &Hex<16>, signed: bool) -> Outcome<()> {
         let runs = self.store.open_runs().await?;
         let Some(run) = runs.iter().find(|run| run.session == session.0) else {
             return Ok(());

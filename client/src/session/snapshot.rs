@@ -1,4 +1,4 @@
-//! The snapshot of a run: got, checked against the grant, and what it supersedes removed.
+//! The snapshot of a session: got, checked against the grant, and what it supersedes removed.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use tallystick_agency::{
 };
 use tallystick_protocol::{error::Error, session::Matching, signing::VerifyKey, statements::Hex};
 
-use super::Runner;
+use super::Asker;
 use crate::{
     connect::Connected,
     progress::Progress,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The snapshot that a grant names.
-pub(super) fn granted(matching: &Matching) -> Wanted {
+pub(crate) fn granted(matching: &Matching) -> Wanted {
     let grant = matching.agreement().grant();
     Wanted {
         digest: grant.snapshot.digest,
@@ -27,14 +27,14 @@ pub(super) fn granted(matching: &Matching) -> Wanted {
     }
 }
 
-impl Runner<'_> {
+impl Asker<'_> {
     /// A snapshot from the cache, or from the peer. What it supersedes is removed.
-    pub(super) async fn snapshot(
+    pub(crate) async fn snapshot(
         &self,
         connected: &mut Connected,
         wanted: Wanted,
     ) -> Outcome<CachedSnapshot> {
-        let bar = Progress::new("snapshot", 0, "bytes", self.options.quiet);
+        let bar = Progress::new("snapshot", 0, "bytes", self.quiet);
         let cache = self.home.snapshot_cache_dir();
         let key = MarkKey::of(self.home.keys())?;
         let snapshot = snapshots::get(&cache, connected, &wanted, &key, &bar).await?;
@@ -65,7 +65,7 @@ impl Runner<'_> {
     }
 
     /// The snapshot of the grant, which must agree with the grant in all that both state.
-    pub(super) async fn agree(
+    pub(crate) async fn agree(
         &self,
         matching: &Matching,
         snapshot: CachedSnapshot,

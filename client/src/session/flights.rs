@@ -23,7 +23,7 @@ use crate::{
 const QUEUE: usize = 66;
 
 /// Where frames go and come from.
-pub(super) enum Flights {
+pub(crate) enum Flights {
     /// A peer.
     Live {
         out: mpsc::Sender<Envelope>,
@@ -41,7 +41,7 @@ pub(super) enum Flights {
 impl Flights {
     /// Opens a session with a peer; the request is the first frame. `charged` says what was charged
     /// should nothing come back.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         connected: &mut Connected,
         request: Frame,
         charged: &str,
@@ -65,7 +65,7 @@ impl Flights {
     }
 
     /// Opens the closed record of a session, and gives its request and grant.
-    pub(super) fn replay(path: &Path) -> Outcome<(Self, Frame, Frame)> {
+    pub(crate) fn replay(path: &Path) -> Outcome<(Self, Frame, Frame)> {
         let file = File::open(path).map_err(|source| {
             Failure::from(AgencyError::Io {
                 action: "open",
@@ -87,7 +87,7 @@ impl Flights {
     }
 
     /// Sends a frame. That the peer is gone is said by [`Self::next`], with its reason.
-    pub(super) async fn send(&mut self, frame: Frame) {
+    pub(crate) async fn send(&mut self, frame: Frame) {
         match self {
             Self::Live { out, .. } => {
                 let _ = out.send(frame.into()).await;
@@ -98,7 +98,7 @@ impl Flights {
 
     /// The next frame of the other side. `charged` says what was charged should it not come.
     /// Cancel-safe.
-    pub(super) async fn next(&mut self, charged: &str) -> Outcome<Frame> {
+    pub(crate) async fn next(&mut self, charged: &str) -> Outcome<Frame> {
         match self {
             Self::Live {
                 inbound,
