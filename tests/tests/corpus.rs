@@ -124,6 +124,11 @@ fn kernels_agree_on_any_chain_of_operations() {
 }
 
 #[test]
+fn both_sides_of_a_shift_take_whole_flights_of_its_sizes() {
+    all("shift");
+}
+
+#[test]
 fn many_messages_hash_as_each_alone() {
     all("sha512");
 }

@@ -24,6 +24,7 @@ mod receiver;
 mod record;
 mod sender;
 mod sha512;
+mod shift;
 mod snapshot;
 mod statement;
 mod table;
@@ -37,7 +38,7 @@ use tallystick_protocol::{
 };
 
 /// Targets of `fuzz/`, by name.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     Target::new("chunk", chunk::run, chunk::seeds),
     Target::new("delta", delta::run, delta::seeds),
     Target::new("frames", frames::run, frames::seeds),
@@ -52,6 +53,7 @@ pub const TARGETS: [Target; 17] = [
     Target::new("record", record::run, record::seeds),
     Target::new("sender", sender::run, sender::seeds),
     Target::new("sha512", sha512::run, sha512::seeds),
+    Target::new("shift", shift::run, shift::seeds),
     Target::new("snapshot", snapshot::run, snapshot::seeds),
     Target::new("statement", statement::run, statement::seeds),
     Target::new("table", table::run, table::seeds),
