@@ -113,6 +113,14 @@ pub fn resident_bytes() -> Option<u64> {
     status_bytes(&status, "VmRSS:")
 }
 
+/// Anonymous memory of the process `id` that is resident now, in bytes: what the system cannot read again
+/// from a file. `None` where the system does not tell, or there is no such process.
+#[must_use]
+pub fn anonymous_bytes_of(id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    status_bytes(&status, "RssAnon:")
+}
+
 /// File handles that are open, and the most that may be. `None` where the system does not tell.
 #[must_use]
 pub fn file_handles() -> Option<(u64, u64)> {
@@ -146,6 +154,19 @@ mod tests {
             Some(1234 * 1024)
         );
         assert_eq!(status_bytes("VmHWM:\tlots\n", "VmHWM:"), None);
+    }
+
+    #[test]
+    fn anonymous_memory_is_part_of_what_is_resident() {
+        let mut data = vec![0u8; 32 << 20];
+        for (i, byte) in data.iter_mut().enumerate() {
+            *byte = (i % 251) as u8;
+        }
+        let anonymous = anonymous_bytes_of(std::process::id()).unwrap();
+        assert!(anonymous >= 32 << 20);
+        assert!(anonymous <= usage().unwrap().peak_rss_bytes);
+        assert!(data.iter().any(|b| *b > 0));
+        assert_eq!(anonymous_bytes_of(u32::MAX), None);
     }
 
     #[test]

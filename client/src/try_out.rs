@@ -37,7 +37,7 @@ use tallystick_protocol::{
     statements::{Hex, Name},
 };
 use tallystick_server::Node;
-use tallystick_tables::{Rejects, TableFormat};
+use tallystick_tables::{Rejects, TableFormat, TableInput};
 use tokio::sync::oneshot;
 
 use self::children::{Ready, Sender, Spent, receive};
@@ -45,6 +45,8 @@ use crate::{
     audit::{self, Audited, TrustFile, TrustedAgency},
     datagen,
     error::bug,
+    input::Plan,
+    progress::Progress,
 };
 
 /// Key columns of the sample data.
@@ -94,6 +96,10 @@ pub struct Side {
     pub cpu_seconds: f64,
     /// Peak of its resident memory, bytes.
     pub peak_rss_bytes: u64,
+    /// The most of it that was anonymous memory whenever it was looked at, some hundred times a second:
+    /// neither programs nor pages of files, which the system can drop. `None` where it does not tell.
+    #[serde(default)]
+    pub peak_anonymous_bytes: Option<u64>,
 }
 
 /// What it was.
@@ -146,6 +152,7 @@ pub fn run(options: TryOptions) -> Outcome<Tried> {
         eprintln!("everything is kept in {}", dir.display());
     }
     let (ours, theirs) = tables(&options, &dir)?;
+    let asked = padded_elements(&ours, &dir)?;
     let out = options
         .out
         .clone()
@@ -156,7 +163,7 @@ pub fn run(options: TryOptions) -> Outcome<Tried> {
     let homes = runtime()?.block_on(introduce(&dir))?;
     lap(&mut seconds, "init", at);
 
-    let mut sender = Sender::start(&homes.1, &theirs, &options)?;
+    let mut sender = Sender::start(&homes.1, &theirs, asked, &options)?;
     let ready = sender.ready()?;
     seconds.push(("publish", ready.publish_seconds));
 
@@ -189,6 +196,7 @@ pub fn run(options: TryOptions) -> Outcome<Tried> {
             keys_rejected: ready.keys_rejected,
             cpu_seconds: usage.cpu_seconds,
             peak_rss_bytes: usage.peak_rss_bytes,
+            peak_anonymous_bytes: usage.peak_anonymous_bytes,
         },
         charged: matched.ours.elements_padded,
         tags: ready.tags,
@@ -269,6 +277,16 @@ fn tables(options: &TryOptions, dir: &Path) -> Outcome<(TableSource, TableSource
     }
 }
 
+/// Elements that the own table will ask, padding included: a trial's peer grants as many, where the
+/// default is less. The length of tags follows from it, so it is counted, not guessed.
+fn padded_elements(ours: &TableSource, scratch: &Path) -> Outcome<u64> {
+    let mapping = ours.mapping()?;
+    let input = TableInput::file(&ours.input, ours.format(&mapping));
+    let unseen = Progress::new("counting", 0, "bytes", true);
+    let plan = Plan::make(&input, &mapping, &Rejects::default(), scratch, &unseen)?;
+    Ok(plan.padded().values().sum())
+}
+
 /// Two homes that know each other.
 struct Homes(PathBuf, PathBuf, [TrustedAgency; 2]);
 
@@ -341,22 +359,30 @@ fn audit_both(records: &[PathBuf; 2], trust: &Path, quiet: bool) -> Outcome<Vec<
     })
 }
 
-/// The peer's process: publishes a table, serves it on loopback until standard input ends.
+/// The peer's process: publishes a table, serves it on loopback until standard input ends. One session
+/// of `asked` elements is granted, also where that is more than the defaults allow.
 ///
 /// # Errors
 /// A failure of the home, the table or the network.
-pub fn send(home: Home, collection: Name, table: TableSource, rejects: Rejects) -> Outcome<()> {
+pub fn send(
+    home: Home,
+    collection: Name,
+    table: TableSource,
+    rejects: Rejects,
+    asked: u64,
+) -> Outcome<()> {
     let at = Instant::now();
     let stdin = StdinEnd::watch()?;
     runtime()?.block_on(async {
         let store = home.store().await?;
+        let policy = &home.config().policy;
         let options = PublishOptions {
             name: collection,
             source: table,
             rejects,
             allow: None,
-            max_session_elements: None,
-            peer_budget: None,
+            max_session_elements: Some(policy.max_elements_per_session.max(asked)),
+            peer_budget: Some(policy.elements_per_peer_per_epoch.max(asked)),
             rotate: false,
             full: false,
         };
@@ -401,6 +427,7 @@ pub fn send(home: Home, collection: Name, table: TableSource, rejects: Rejects) 
         say(&Spent {
             cpu_seconds,
             peak_rss_bytes,
+            peak_anonymous_bytes: None,
         })
     })
 }

@@ -53,8 +53,14 @@ fn stages_a_session_and_an_estimate_are_reported() {
     assert_eq!(session["charged"], 512);
     for side in ["ours", "theirs"] {
         assert!(session[side]["cpu_seconds"].as_f64().unwrap() > 0.0);
-        assert!(session[side]["peak_rss_bytes"].as_u64().unwrap() > 1 << 20);
+        let peak = session[side]["peak_rss_bytes"].as_u64().unwrap();
+        let anonymous = session[side]["peak_anonymous_bytes"].as_u64().unwrap();
+        assert!(1 << 20 < anonymous && anonymous <= peak, "{session}");
     }
+    // A few rows cost what a session costs before any.
+    let (start, each) = (&session["start_cpu_seconds"], &session["cpu_us_per_row"]);
+    assert!(start.as_f64().unwrap() > 0.0);
+    assert!(session["cpu_us_per_further_row"].as_f64().unwrap() < each.as_f64().unwrap());
     assert!(session["sent"].as_u64().unwrap() > 32 * 512);
     assert!(session["bytes_per_row"].as_f64().unwrap() > 64.0);
     assert!(report["session_over_stages"].as_f64().unwrap() > 0.0);
@@ -140,7 +146,7 @@ fn an_interrupt_leaves_nothing() {
     // Somewhere in the session: its folder is there.
     wait_for("the session", || {
         let folder = fs::read_dir(&temporary).unwrap().next()?.unwrap().path();
-        folder.join("session").is_dir().then_some(())
+        folder.join("whole/session").is_dir().then_some(())
     });
     kill(
         Pid::from_raw(child.id().try_into().unwrap()),
@@ -169,8 +175,22 @@ fn commands_that_the_document_shows_run() {
         .collect();
     assert!(shown.len() >= 4, "{shown:?}");
     for line in shown {
-        let small = line.replace("--session 65536", "--session 300");
-        let ended = place.run(&format!("{small} --batch 64 --repeats 1"));
+        let mut small = format!("{line} ");
+        for (long, short) in [
+            ("--session", " 300"),
+            ("--batch", " 64"),
+            ("--repeats", " 1"),
+        ] {
+            match small.split_once(long) {
+                Some((before, after)) => {
+                    let after = after.trim_start().trim_start_matches(char::is_numeric);
+                    small = format!("{before}{long}{short}{after}");
+                }
+                None if long == "--session" => {}
+                None => small = format!("{small}{long}{short} "),
+            }
+        }
+        let ended = place.run(&small);
         assert_eq!(ended.code, 0, "{line}: {}", ended.err);
         assert!(ended.out.contains("evaluate") || ended.out.contains("multiply"));
     }

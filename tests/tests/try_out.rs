@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
@@ -187,6 +188,37 @@ fn own_tables_are_tried() {
         let ended = place.run(line);
         assert_eq!((ended.code, ended.out.as_str()), (code, ""), "{line}");
         assert!(ended.err.contains("error: "), "{line}: {}", ended.err);
+    }
+}
+
+/// What is asked decides what the peer grants, where the default is less.
+#[test]
+fn a_trial_larger_than_the_default_session_is_granted() {
+    let place = Place::pair("holder", "asker");
+    let rows: String = (0..600).map(|n| format!("W{n},UTO\n")).collect();
+    place.write("list.csv", &format!("number,state\n{rows}"));
+    for (asked, granted) in [(16u64, 1 << 20), (1 << 30, 1 << 30)] {
+        let mut command = place.command(&format!(
+            "tally try-sender --home holder --collection large-{asked} --asked {asked} \
+             --input list.csv --key document=number,state"
+        ));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut ready = String::new();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        said.read_line(&mut ready).unwrap();
+        assert!(ready.contains("\"elements\":600"), "{ready}");
+        drop(child.stdin.take());
+        // It ends with standard input, in order or not: what it published stays.
+        child.wait().unwrap();
+        let report = place.json("tallyd collection list --home holder");
+        let list = report["collections"].as_array().unwrap();
+        let name = format!("large-{asked}");
+        let this = list
+            .iter()
+            .find(|entry| entry["name"] == name.as_str())
+            .unwrap();
+        assert_eq!(this["max_session_elements"], granted);
     }
 }
 

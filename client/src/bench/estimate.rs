@@ -65,7 +65,8 @@ pub fn estimate(bench: &Bench, rows: &Rows, ours: u64, theirs: u64) -> Estimate 
     let publish_cpu_seconds = read(theirs) + seconds(tags, &["publish"]);
     let chunks = asked.div_ceil(CHUNK);
     let buckets = 1u64 << bucket_bits(tags).min(63);
-    let most = Policy::default().max_elements_per_session;
+    // A node that publishes for larger sessions than the default has longer tags.
+    let most = Policy::default().max_elements_per_session.max(asked);
     let tag = u64::from(tag_bytes(most, tags));
     Estimate {
         ours,

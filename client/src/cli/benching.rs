@@ -147,8 +147,11 @@ impl Report for Measured {
 impl Measured {
     fn run(&self, session: &Session) -> String {
         let side = |side: &crate::try_out::Side| {
+            let anonymous = side.peak_anonymous_bytes.map_or_else(String::new, |bytes| {
+                format!(" ({} of it anonymous)", mebibytes(bytes))
+            });
             format!(
-                "{:.2} s of processor, {} of memory at most",
+                "{:.2} s of processor, {} of memory at most{anonymous}",
                 side.cpu_seconds,
                 mebibytes(side.peak_rss_bytes)
             )
@@ -186,6 +189,13 @@ impl Measured {
                 format!(
                     "{:.1} microseconds of processor of both sides, {:.1} bytes",
                     session.cpu_us_per_row, session.bytes_per_row
+                ),
+            ),
+            (
+                "of these, start",
+                format!(
+                    "{:.2} s of processor of both sides, whatever the size; without it {:.1} microseconds a row",
+                    session.start_cpu_seconds, session.cpu_us_per_further_row
                 ),
             ),
             (

@@ -65,6 +65,8 @@ pub(crate) struct SenderArgs {
     label: Vec<String>,
     #[arg(long)]
     stop_on_rejects: bool,
+    #[arg(long)]
+    asked: u64,
 }
 
 pub(crate) fn send(context: &Context, args: &SenderArgs) -> Outcome<Exit> {
@@ -74,7 +76,7 @@ pub(crate) fn send(context: &Context, args: &SenderArgs) -> Outcome<Exit> {
         ..Rejects::default()
     };
     let name = args.collection.clone();
-    try_out::send(context.open_home()?, name, table, rejects)?;
+    try_out::send(context.open_home()?, name, table, rejects, args.asked)?;
     Ok(Exit::Done)
 }
 

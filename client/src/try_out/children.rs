@@ -6,12 +6,19 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 use tallystick_agency::{
     collections::TableSource,
     exit::{Exit, Failure, Outcome},
+    process,
     table_flags::format_flags,
 };
 
@@ -36,6 +43,9 @@ pub(super) struct Ready {
 pub(super) struct Spent {
     pub(super) cpu_seconds: f64,
     pub(super) peak_rss_bytes: u64,
+    /// What was seen from outside.
+    #[serde(skip)]
+    pub(super) peak_anonymous_bytes: Option<u64>,
 }
 
 /// The peer's process. It ends when its standard input does, and so never outlives this one.
@@ -43,6 +53,7 @@ pub(super) struct Sender {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
+    watch: Watch,
 }
 
 impl Drop for Sender {
@@ -89,13 +100,20 @@ fn spawn(mut command: Command) -> Outcome<Child> {
 }
 
 impl Sender {
-    pub(super) fn start(home: &Path, table: &TableSource, options: &TryOptions) -> Outcome<Self> {
+    /// `asked` elements will be asked of it at once.
+    pub(super) fn start(
+        home: &Path,
+        table: &TableSource,
+        asked: u64,
+        options: &TryOptions,
+    ) -> Outcome<Self> {
         let mut command = executable()?;
         command
             .arg("try-sender")
             .arg("--home")
             .arg(home)
-            .args(["--collection", COLLECTION]);
+            .args(["--collection", COLLECTION])
+            .args(["--asked", &asked.to_string()]);
         table_flags(&mut command, table);
         if !table.label.is_empty() {
             command.arg("--label").arg(table.label.join(","));
@@ -111,6 +129,7 @@ impl Sender {
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let stdout = BufReader::new(stdout.ok_or_else(|| bug("no pipe from a child"))?);
         Ok(Self {
+            watch: Watch::begin(&child)?,
             child,
             stdin,
             stdout,
@@ -134,10 +153,14 @@ impl Sender {
     /// Lets it drain, and takes what it spent.
     pub(super) fn stop(mut self) -> Outcome<Spent> {
         drop(self.stdin.take());
-        let spent = self.line()?;
+        let spent: Spent = self.line()?;
+        let peak_anonymous_bytes = self.watch.end();
         let status = self.child.wait();
         match status.map(|status| status.success()) {
-            Ok(true) => Ok(spent),
+            Ok(true) => Ok(Spent {
+                peak_anonymous_bytes,
+                ..spent
+            }),
             _ => Err(self.ended()),
         }
     }
@@ -189,6 +212,48 @@ pub(super) struct MatchedOurs {
     pub(super) elements_padded: u64,
     /// By reason.
     rejected: BTreeMap<String, u64>,
+}
+
+/// How often the anonymous memory of a child is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// The most anonymous memory of a child, seen from outside: it costs the child nothing.
+struct Watch {
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Option<u64>>>,
+}
+
+impl Watch {
+    fn begin(child: &Child) -> Outcome<Self> {
+        let (id, ended) = (child.id(), Arc::<AtomicBool>::default());
+        let over = Arc::clone(&ended);
+        let watch = move || {
+            let mut most = None;
+            while !over.load(Ordering::SeqCst) {
+                most = most.max(process::anonymous_bytes_of(id));
+                thread::sleep(LOOK_EVERY);
+            }
+            most
+        };
+        let spawned = thread::Builder::new().name("watch".to_owned()).spawn(watch);
+        let thread = spawned.map_err(|e| bug(format!("cannot start a thread: {e}")))?;
+        Ok(Self {
+            ended,
+            thread: Some(thread),
+        })
+    }
+
+    /// The most that was seen.
+    fn end(&mut self) -> Option<u64> {
+        self.ended.store(true, Ordering::SeqCst);
+        self.thread.take()?.join().ok().flatten()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 impl MatchedOurs {
@@ -244,9 +309,13 @@ pub(super) fn receive(
         .stdout
         .take()
         .ok_or_else(|| bug("no pipe from a child"))?;
+    let mut watch = Watch::begin(&child)?;
     let said = std::io::read_to_string(stdout).unwrap_or_default();
-    match serde_json::from_str(&said) {
-        Ok(matched) if child.wait().is_ok_and(|status| status.success()) => Ok(matched),
+    match serde_json::from_str::<Matched>(&said) {
+        Ok(mut matched) if child.wait().is_ok_and(|status| status.success()) => {
+            matched.ours.side.peak_anonymous_bytes = watch.end();
+            Ok(matched)
+        }
         _ => Err(failed(&mut child, "the asking side")),
     }
 }
