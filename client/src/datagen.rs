@@ -1,4 +1,4 @@
-//! Synthetic tables to try things on: two lists with a known overlap.
+//! Synthetic tables to try things on: two lists with a known overlap; for the desk, see [`desk`].
 //!
 //! Nothing in them is real. The same sizes and seed give the same bytes on every platform and in
 //! every version: the generator is SplitMix64 (Steele, Lea, Flood 2014), written out below, because
@@ -8,6 +8,7 @@
 //! any size. A keyed permutation turns the number of a person into a document number, which is
 //! unique by construction, and another one shuffles each table.
 
+pub mod desk;
 mod people;
 mod prng;
 
@@ -70,6 +71,15 @@ pub enum DatagenError {
         /// The most rows.
         limit: u64,
     },
+    /// A register that is too small for what is to be presented.
+    #[error(
+        "the register has too few documents to present {each} of each class; make at least {}, or \
+         present fewer", .each.saturating_mul(25).max(25)
+    )]
+    TooFew {
+        /// Presented documents of each class.
+        each: u64,
+    },
     /// One of the files exists.
     #[error(
         "{}: exists already and was left as it is; choose another folder, or use --force to \
@@ -95,6 +105,7 @@ impl DatagenError {
         match self {
             Self::Overlap { .. } => "datagen-overlap",
             Self::TooMany { .. } => "datagen-too-many",
+            Self::TooFew { .. } => "datagen-too-few",
             Self::Exists { .. } => "datagen-exists",
             Self::Io { .. } => "datagen-io",
         }
@@ -187,11 +198,21 @@ fn write_table(
     header: &str,
     rows: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<NamedTempFile, DatagenError> {
+    write_file(path, |out| {
+        writeln!(out, "{header}")?;
+        rows(out)
+    })
+}
+
+/// Writes a file under a temporary name beside `path`.
+fn write_file(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<NamedTempFile, DatagenError> {
     let write = || {
         let temporary = NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
         let mut out = BufWriter::with_capacity(1 << 16, temporary);
-        writeln!(out, "{header}")?;
-        rows(&mut out)?;
+        write(&mut out)?;
         out.into_inner().map_err(io::IntoInnerError::into_error)
     };
     write().map_err(io_error(path))

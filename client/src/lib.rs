@@ -6,7 +6,8 @@
 //! audit        records, checked offline
 //! try_out      two throw-away agencies on this machine
 //! bench        what this machine does in a second
-//! datagen      synthetic tables with a known overlap
+//! datagen      synthetic tables: two lists with a known overlap, documents of known classes
+//! truth        classes of documents, and verdicts against them
 //! cli          the commands
 //! ```
 
@@ -24,6 +25,7 @@ pub mod progress;
 pub mod run;
 mod session;
 mod snapshots;
+pub mod truth;
 pub mod try_out;
 
 pub use connect::Traffic;

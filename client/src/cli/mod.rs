@@ -8,22 +8,23 @@ mod audit;
 mod benching;
 mod document;
 mod estimating;
+mod generating;
 mod matching;
 mod normalising;
 mod offers;
 mod tables;
 mod trial;
 
-use std::{future::Future, path::PathBuf, process::ExitCode, time::Duration};
+use std::{future::Future, process::ExitCode, time::Duration};
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tallystick_agency::{
     command::{self, Context, Signals, VERSION, runtime},
     exit::{Exit, Failure, Outcome},
     report,
 };
 
-use crate::{datagen, run::Finishing};
+use crate::run::Finishing;
 
 /// Name of the program, and first part of its schemas.
 pub(crate) const PROGRAM: &str = "tally";
@@ -61,8 +62,8 @@ enum Command {
     Estimate(Box<estimating::EstimateArgs>),
     /// Measure what this machine does, stage by stage, and estimate what sizes cost
     Bench(benching::BenchArgs),
-    /// Make synthetic tables with a known overlap
-    Datagen(DatagenArgs),
+    /// Make synthetic tables: with a known overlap, or for the desk
+    Datagen(generating::DatagenArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -71,29 +72,6 @@ enum Command {
     /// The peer's side of `try`, as a process of its own
     #[command(hide = true)]
     TrySender(Box<trial::SenderArgs>),
-}
-
-/// What `datagen` makes.
-#[derive(Debug, Args)]
-struct DatagenArgs {
-    /// Folder for ours.csv, theirs.csv and truth.csv
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
-    /// Rows of ours.csv
-    #[arg(long, value_name = "N")]
-    ours: u64,
-    /// Rows of theirs.csv
-    #[arg(long, value_name = "N")]
-    theirs: u64,
-    /// Documents that stand in both
-    #[arg(long, value_name = "N")]
-    overlap: u64,
-    /// The same seed gives the same bytes
-    #[arg(long, value_name = "N")]
-    seed: u64,
-    /// Replace files that exist
-    #[arg(long)]
-    force: bool,
 }
 
 /// Runs the program.
@@ -114,7 +92,7 @@ fn dispatch(cli: &Cli) -> Outcome<Exit> {
         Command::Normalise(args) => normalising::run(context, args),
         Command::Estimate(args) => estimating::run(context, args),
         Command::Bench(args) => benching::run(context, args),
-        Command::Datagen(args) => make_data(context, args),
+        Command::Datagen(args) => generating::run(context, args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut shown(&Cli::command()), PROGRAM, &mut script);
@@ -182,49 +160,6 @@ fn interrupted() -> Failure {
         "interrupted; no output was written, and what was sent so far is charged",
         "run the same command again to go on: what was charged is not charged twice",
     )
-}
-
-/// What `datagen` made.
-#[derive(serde::Serialize)]
-struct Made {
-    ours: PathBuf,
-    theirs: PathBuf,
-    truth: PathBuf,
-    key: &'static str,
-}
-
-impl report::Report for Made {
-    const COMMAND: &'static str = "datagen";
-
-    fn text(&self) -> String {
-        facts([
-            ("ours", self.ours.display().to_string()),
-            ("theirs", self.theirs.display().to_string()),
-            ("truth", self.truth.display().to_string()),
-            ("key", self.key.to_owned()),
-        ])
-    }
-}
-
-fn make_data(context: &Context, args: &DatagenArgs) -> Outcome<Exit> {
-    let DatagenArgs {
-        dir,
-        ours,
-        theirs,
-        overlap,
-        seed,
-        force,
-    } = args;
-    datagen::generate(dir, *ours, *theirs, *overlap, *seed, *force)
-        .map_err(|error| Failure::usage(error.code(), error.to_string(), ""))?;
-    let made = Made {
-        ours: dir.join(datagen::OURS),
-        theirs: dir.join(datagen::THEIRS),
-        truth: dir.join(datagen::TRUTH),
-        key: crate::try_out::SAMPLE_KEY,
-    };
-    context.print(PROGRAM, &made)?;
-    Ok(Exit::Done)
 }
 
 #[cfg(test)]

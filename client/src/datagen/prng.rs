@@ -62,4 +62,21 @@ impl Permutation {
             }
         }
     }
+
+    /// The index whose image this is; `image` below the size.
+    pub(super) fn find(&self, image: u64) -> u64 {
+        debug_assert!(image < self.size);
+        let mask = (1u64 << self.half) - 1;
+        let mut x = image;
+        loop {
+            let (mut left, mut right) = (x >> self.half, x & mask);
+            for key in self.keys.iter().rev() {
+                (left, right) = (right ^ (mix(*key, left) & mask), left);
+            }
+            x = (left << self.half) | right;
+            if x < self.size {
+                return x;
+            }
+        }
+    }
 }

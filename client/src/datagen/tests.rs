@@ -162,6 +162,7 @@ fn permutations_are_permutations() {
         let images: BTreeSet<u64> = (0..size).map(|i| p.get(i)).collect();
         assert_eq!(images.len() as u64, size);
         assert!(images.iter().all(|i| *i < size));
+        assert!((0..size).all(|i| p.find(p.get(i)) == i));
     }
 }
 
