@@ -27,6 +27,10 @@ fn rows(ty: IdentifierType) -> &'static [&'static [&'static str]] {
             &["Дмитрий", "Иванов", "19740812"],
             &["lachlan", "berry", "19990219"],
         ],
+        IdentifierType::Holder => &[
+            &["L898902C3", "UTO", "Eriksson", "Anna Maria", "1974-08-12"],
+            &["C01X00T47", "D", "Müller", "Jürgen", "12.08.1974"],
+        ],
         IdentifierType::Name => &[&["Anna Maria", "Eriksson"], &["Jürgen", "Müller"]],
         IdentifierType::Text => &[&["ERIKSSON, Anna Maria"], &["Straße des 17. Juni"]],
         IdentifierType::Bytes => &[&["L898902C3"]],

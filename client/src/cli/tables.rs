@@ -16,10 +16,11 @@ pub(crate) struct KeyArgs {
     /// Columns that make a key, for example document=passport,=UTO; repeatable
     ///
     /// A part written =TEXT is a constant. Types and their parts, those in brackets optional: document
-    /// number,state; person given_name,surname,birth_date,[birth_place],[nationality],[date_order]; name
-    /// given_name,surname; phone number,[region]; iban, vin, imei number; email address; plate
-    /// number,state; wallet address,[chain]; text, bytes value. A column with a whole machine-readable zone:
-    /// document:mrz=COLUMN, person:mrz=COLUMN.
+    /// number,state; holder number,state,surname,given_name,birth_date,[date_order]; person
+    /// given_name,surname,birth_date,[birth_place],[nationality],[date_order]; name given_name,surname;
+    /// phone number,[region]; iban, vin, imei number; email address; plate number,state; wallet
+    /// address,[chain]; text, bytes value. A column with a whole machine-readable zone: document:mrz=COLUMN,
+    /// holder:mrz=COLUMN, person:mrz=COLUMN.
     #[arg(long, value_name = "TYPE=COLUMN[,COLUMN]")]
     pub(crate) key: Vec<String>,
     /// File that names keys and label columns

@@ -6,7 +6,9 @@ use serde::Deserialize;
 use tallystick_protocol::{
     identifiers::{
         IdentifierType, Key, Profile,
-        mrz::{Date, Finding, Kind, Misshapen, Printed, Zone, check, check_printed, compare},
+        mrz::{
+            Date, Field, Finding, Kind, Misshapen, Printed, Zone, check, check_printed, compare,
+        },
         normalise,
     },
     statements::{Line, Name},
@@ -292,7 +294,9 @@ impl Presented {
     /// Whether the number's own check digit holds; `None` for fields, which have none.
     #[must_use]
     pub fn number_check(&self) -> Option<bool> {
-        self.zone.as_ref().map(Zone::number_check_holds)
+        self.zone
+            .as_ref()
+            .map(|zone| zone.holds(Field::NumberCheck))
     }
 
     /// The zone, if there is one. Secret.
@@ -302,7 +306,8 @@ impl Presented {
     }
 
     /// The keys under which it stands on a list of this type; none where what is presented does not say
-    /// enough, where the profile does not have the type, and for types that no document has.
+    /// enough, where the profile does not have the type, and for types that no document has. Check digits
+    /// need not hold.
     #[must_use]
     pub fn keys(&self, profile: &Profile, type_name: &Name) -> Vec<Key> {
         let Ok(ty) = type_name.as_str().parse::<IdentifierType>() else {
@@ -310,12 +315,24 @@ impl Presented {
         };
         let mut keys = Vec::with_capacity(64);
         let made = match &self.zone {
+            Some(zone) if zone.is_old_french_card() => return keys,
+            Some(zone) if ty == IdentifierType::Name => {
+                let parts = [zone.given_names(), zone.surname()];
+                profile.keys(ty, 0, &[&parts[0], &parts[1]], &mut keys)
+            }
             Some(zone) => profile.keys_as_read(ty, zone, &mut keys),
             None => {
                 let field = |field| text(field).unwrap_or_default();
                 let fields = &self.fields;
                 let parts: &[&str] = match ty {
                     IdentifierType::Document => &[field(&fields.number), field(&fields.state)],
+                    IdentifierType::Holder => &[
+                        field(&fields.number),
+                        field(&fields.state),
+                        field(&fields.surname),
+                        field(&fields.given_names),
+                        field(&fields.birth_date),
+                    ],
                     IdentifierType::Person => &[
                         field(&fields.given_names),
                         field(&fields.surname),

@@ -11,7 +11,7 @@ use super::short::{Refused, Short};
 use super::{Element, IdentifierType, Normalised, Reject, key_text};
 
 /// The longest number. A TD1 document carries at most 9 + 15 characters; 30 leaves room.
-const MAX_NUMBER: usize = 30;
+pub(super) const MAX_NUMBER: usize = 30;
 
 /// Letters of a state's code in ICAO Doc 9303-3.
 const STATE_LETTERS: usize = 3;
@@ -28,10 +28,9 @@ pub(super) const HYPHENS: [char; 7] = [
 /// Canonical form of a document. A key without a number is empty, whatever its state: lists of
 /// people hold many without a document.
 pub(super) fn normalise(number: &str, state: &str) -> Result<Option<Normalised>, Reject> {
-    let number = canonical_number(number)?;
-    if number.is_empty() {
+    let Some(number) = self::number(number)? else {
         return Ok(None);
-    }
+    };
     let state = canonical_state(state)?;
     // ASCII by construction; the fallback is never taken.
     let number = number.as_str();
@@ -41,6 +40,12 @@ pub(super) fn normalise(number: &str, state: &str) -> Result<Option<Normalised>,
         element: Element::encode(ty.name(), state, number.as_bytes()),
         key_text: key_text(ty, Some(state), number),
     }))
+}
+
+/// The number alone; `None` if there is none.
+pub(super) fn number(raw: &str) -> Result<Option<Short<MAX_NUMBER>>, Reject> {
+    let number = canonical_number(raw)?;
+    Ok((!number.is_empty()).then_some(number))
 }
 
 fn canonical_number(raw: &str) -> Result<Short<MAX_NUMBER>, Reject> {

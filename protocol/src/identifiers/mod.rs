@@ -8,6 +8,7 @@
 //! | Type | Parts | Canonical value |
 //! |---|---|---|
 //! | `document` | `number`, `state` | number: NFKC, ASCII upper case, white space, hyphens and `<` removed, then `[A-Z0-9]{1,30}`; state: the three letters of ICAO Doc 9303-3 |
+//! | `holder` | `number`, `state`, `surname`, `given_name`, `birth_date` | the document, the date of birth and the start of the name, as far as every reader sees it alike |
 //! | `person` | `given_name`, `surname`, `birth_date`, and further | several keys, one family a [`Rule`] |
 //! | `name` | `given_name`, `surname` | the same without a birth date |
 //! | `phone` | `number`, `region` | E.164: `+` and at most 15 digits |
@@ -30,6 +31,7 @@ mod document;
 mod element;
 mod elements;
 mod email;
+mod holder;
 mod iban;
 mod imei;
 pub mod mrz;

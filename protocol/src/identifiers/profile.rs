@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     ENCODING_VERSION, IdentifierType, Key, MAX_VALUE_BYTES, Normalised, Reject, Rule, document,
-    email, iban, imei,
+    email, holder, iban, imei,
     mrz::{Mrz, Zone},
     person::{self, Person, PersonRules},
     phone, plate, text, vin, wallet,
@@ -297,6 +297,7 @@ impl Profile {
                 let person = Person::of_zone(zone, &self.person)?;
                 self.keys_of(&person, false, keys)
             }
+            IdentifierType::Holder => Ok(exactly(holder::of_zone(zone)?, keys)),
             IdentifierType::Document => {
                 let made = document::normalise(&zone.document_number(), zone.issuer())?;
                 Ok(exactly(made, keys))
@@ -342,6 +343,15 @@ impl Profile {
         for ty in &self.types {
             let text = match ty {
                 IdentifierType::Document => format!("{}{unicode}\n", document::rules_text()),
+                IdentifierType::Holder => {
+                    let tables = Sha256::digest(super::transliteration::tables_text());
+                    format!(
+                        "{}{}transliteration: SHA-256 {}\n{unicode}\n",
+                        holder::rules_text(),
+                        person::reading_text(),
+                        hex::encode(tables)
+                    )
+                }
                 IdentifierType::Phone => {
                     format!("{}{}\n{unicode}\n", phone::RULES, phone::TABLES)
                 }
@@ -421,6 +431,7 @@ impl fmt::Debug for Profile {
 fn normalise(ty: IdentifierType, parts: &[&str]) -> Result<Option<Normalised>, Reject> {
     match (ty, parts) {
         (IdentifierType::Document, [number, state]) => document::normalise(number, state),
+        (IdentifierType::Holder, parts) => holder::normalise(parts),
         (IdentifierType::Phone, [number]) => phone::normalise(number, ""),
         (IdentifierType::Phone, [number, region]) => phone::normalise(number, region),
         (IdentifierType::Iban, [number]) => iban::normalise(number),

@@ -73,6 +73,18 @@ pub enum Reject {
          in the mapping"
     )]
     DateOrder,
+    /// A document without a holder: no name, or an empty date of birth.
+    #[error(
+        "the holder has no name or no birth date; fill both in, the date as the document has it (an \
+         unknown part as <<)"
+    )]
+    HolderMissing,
+    /// A name of a holder that no zone can hold.
+    #[error(
+        "the holder's name has letters that ICAO Doc 9303-3 does not transliterate; map the names as the \
+         machine-readable zone has them"
+    )]
+    HolderLetter,
     /// The row says less of a person than the profile asks for.
     #[error(
         "the row says too little of the person for this profile; fill names and birth date in, or use a \
@@ -242,6 +254,8 @@ impl Reject {
             Self::NameLength => "name-length",
             Self::DateForm => "birth-date-form",
             Self::DateOrder => "birth-date-order",
+            Self::HolderMissing => "holder-missing",
+            Self::HolderLetter => "holder-letter",
             Self::TooFewElements => "too-few-elements",
             Self::TypeNotInProfile => "type-not-in-profile",
             Self::ValueLength => "value-length",
@@ -297,6 +311,8 @@ mod tests {
             Reject::NameLength,
             Reject::DateForm,
             Reject::DateOrder,
+            Reject::HolderMissing,
+            Reject::HolderLetter,
             Reject::TooFewElements,
             Reject::TypeNotInProfile,
             Reject::ValueLength,

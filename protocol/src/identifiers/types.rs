@@ -12,6 +12,8 @@ use std::str::FromStr;
 pub enum IdentifierType {
     /// A travel or identity document: its number and the state that issued it.
     Document,
+    /// A document and who holds it.
+    Holder,
     /// A person: names and birth date, and what else is known.
     Person,
     /// The names of a person alone.
@@ -64,6 +66,17 @@ const fn optional(name: &'static str) -> PartSpec {
 
 const MRZ: Form = &[part("mrz")];
 const DOCUMENT: &[Form] = &[&[part("number"), part("state")], MRZ];
+const HOLDER: &[Form] = &[
+    &[
+        part("number"),
+        part("state"),
+        part("surname"),
+        part("given_name"),
+        part("birth_date"),
+        optional("date_order"),
+    ],
+    MRZ,
+];
 const PERSON: &[Form] = &[
     &[
         part("given_name"),
@@ -85,8 +98,9 @@ const VALUE: &[Form] = &[&[part("value")]];
 
 impl IdentifierType {
     /// Every type, in the order in which lists show them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Document,
+        Self::Holder,
         Self::Person,
         Self::Name,
         Self::Phone,
@@ -104,6 +118,7 @@ impl IdentifierType {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Document => "document",
+            Self::Holder => "holder",
             Self::Person => "person",
             Self::Name => "name",
             Self::Phone => "phone",
@@ -136,6 +151,7 @@ impl IdentifierType {
     pub const fn forms(self) -> &'static [Form] {
         match self {
             Self::Document => DOCUMENT,
+            Self::Holder => HOLDER,
             Self::Person => PERSON,
             Self::Name => NAME,
             Self::Phone => PHONE,
@@ -217,7 +233,7 @@ mod tests {
         for bad in ["", "Document", "document ", "padding", "persons"] {
             assert_eq!(bad.parse::<IdentifierType>(), Err(UnknownType));
         }
-        assert!(UnknownType.to_string().contains("document, person"));
+        assert!(UnknownType.to_string().contains("document, holder, person"));
     }
 
     #[test]

@@ -117,7 +117,9 @@ fn one(ty: IdentifierType, parts: &[&str]) -> Option<Normalised> {
 fn others(parts: &[&str]) {
     let mut seen = std::collections::BTreeSet::new();
     let people = [IdentifierType::Person, IdentifierType::Name];
-    let plain = |ty: &&IdentifierType| !PLAIN.contains(ty) && !people.contains(ty);
+    // A name that is folded is not that name again, so holders stand below.
+    let own = |ty: &&IdentifierType| people.contains(ty) || **ty == IdentifierType::Holder;
+    let plain = |ty: &&IdentifierType| !PLAIN.contains(ty) && !own(ty);
     for ty in IdentifierType::ALL.iter().filter(plain) {
         let Ok(Some(once)) = normalise(*ty, &parts[..ty.forms()[0].len()]) else {
             continue;
@@ -138,6 +140,41 @@ fn others(parts: &[&str]) {
         let again = again.unwrap().unwrap();
         assert!(again.element == once.element, "folded twice is another key");
         assert!(again.key_text == once.key_text);
+    }
+}
+
+/// A holder's key is its document's, and says of name and date no more than it should; who is written
+/// in capitals is the same.
+fn holder(parts: &[&str]) {
+    let ty = IdentifierType::Holder;
+    let Ok(made) = normalise(ty, &parts[..5]) else {
+        return;
+    };
+    let document = normalise(IdentifierType::Document, &parts[..2]).unwrap();
+    assert_eq!(made.is_some(), document.is_some());
+    let (Some(key), Some(document)) = (made, document) else {
+        return;
+    };
+    let value = std::str::from_utf8(key.element.value()).unwrap();
+    let fields: Vec<&str> = value.split('\u{1f}').collect();
+    let [number, birth, surname, given] = fields[..] else {
+        panic!("{} fields", fields.len());
+    };
+    assert_eq!(number.as_bytes(), document.element.value());
+    assert!(birth.len() == 6 && birth.bytes().all(|b| b.is_ascii_digit() || b == b'<'));
+    let kept = |c: char| c.is_ascii_uppercase() && !"DQCGLMVY".contains(c);
+    assert!((1..=10).contains(&surname.len()) && given.len() <= 1);
+    assert!(surname.chars().chain(given.chars()).all(kept));
+    assert!(
+        !["AE", "OE", "UE", "AA", "XX"]
+            .iter()
+            .any(|out| surname.contains(out))
+    );
+    let upper = [parts[2].to_uppercase(), parts[3].to_uppercase()];
+    let again = normalise(ty, &[parts[0], parts[1], &upper[0], &upper[1], parts[4]]);
+    // Capitals may be longer than a name may be.
+    if let Ok(Some(again)) = again {
+        assert!(again.element == key.element, "capitals are another holder");
     }
 }
 
@@ -176,10 +213,11 @@ pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let types = [input.below(3), input.below(3)].map(|i| PLAIN[i]);
     let text = String::from_utf8_lossy(input.rest());
-    let parts: Vec<&str> = text.split('\u{1f}').chain([""; 4]).take(4).collect();
+    let parts: Vec<&str> = text.split('\u{1f}').chain([""; 6]).take(6).collect();
     others(&parts);
     people(&parts);
-    let keys = [(types[0], &parts[..2]), (types[1], &parts[2..])]
+    holder(&parts);
+    let keys = [(types[0], &parts[..2]), (types[1], &parts[2..4])]
         .map(|(ty, parts)| (ty, &parts[..ty.forms()[0].len()]));
     let [first, second] = keys.map(|(ty, parts)| one(ty, parts));
     if let (Some(first), Some(second)) = (first, second) {
@@ -211,6 +249,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         "\0\0BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4\u{1f}btc",
         "\0\x000x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed\u{1f}",
         "\0\0M\u{fc}ller\u{1f}J\u{fc}rgen\u{1f}12.08.1974\u{1f}Bombay",
+        "\0\0l898902c3\u{1f}uto\u{1f}M\u{fc}ller-L\u{fc}denscheidt\u{1f}\u{c5}sa\u{1f}12.08.1974",
         "\0\x01\u{2173}898\u{b2}\u{1f}\u{ff35}TO\u{1f}\u{149}",
     ]
     .map(|text| text.as_bytes().to_vec())

@@ -1,7 +1,10 @@
 //! Machine-readable zones, beside the check digits in plain lines.
 
-use tallystick_protocol::identifiers::mrz::{
-    ALPHABET, Date, Field, Kind, Mrz, Printed, Zone, blind_cells, check, check_printed, compare,
+use tallystick_protocol::identifiers::{
+    IdentifierType, Key, Profile, Reject,
+    mrz::{
+        ALPHABET, Date, Field, Kind, Mrz, Printed, Zone, blind_cells, check, check_printed, compare,
+    },
 };
 
 use super::input::Input;
@@ -116,6 +119,7 @@ pub(super) fn run(data: &[u8]) {
     );
     let true_digits = holds(&zone);
     assert_eq!(Mrz::parse(&text).is_ok(), true_digits);
+    keys(&text, &zone, true_digits);
     let found = check(&zone, today);
     let codes: Vec<_> = found.iter().map(|f| f.code).collect();
     let digits = codes.iter().any(|code| code.ends_with("-check-digit"));
@@ -131,6 +135,30 @@ pub(super) fn run(data: &[u8]) {
         let other = blind.others().next().unwrap().to_string();
         lines[place.line - 1].replace_range(place.column - 1..place.column, &other);
         assert!(holds(&Zone::read(&lines.join("\n")).unwrap()));
+    }
+}
+
+/// A zone is a key on a list only if its digits hold; whoever asks as it was read asks the same keys.
+fn keys(text: &str, zone: &Zone, true_digits: bool) {
+    let profile = Profile::exact();
+    for ty in [
+        IdentifierType::Document,
+        IdentifierType::Holder,
+        IdentifierType::Person,
+    ] {
+        let (mut listed, mut asked) = (Vec::new(), Vec::new());
+        let listing = profile.keys(ty, 1, &[text], &mut listed);
+        let asking = profile.keys_as_read(ty, zone, &mut asked);
+        if true_digits {
+            assert_eq!(listing, asking);
+            let elements = |keys: &[Key]| -> Vec<Vec<u8>> {
+                let bytes = keys.iter().map(|key| key.normalised.element.as_bytes());
+                bytes.map(<[u8]>::to_vec).collect()
+            };
+            assert_eq!(elements(&listed), elements(&asked));
+        } else {
+            assert_eq!(listing, Err(Reject::MrzCheckDigit));
+        }
     }
 }
 

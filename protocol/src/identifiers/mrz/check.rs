@@ -31,7 +31,8 @@ pub(super) const STATES: &str = "Doc 9303-3, 5";
 /// That nothing is found does not make a document true: see [`blind_cells`](super::blind_cells).
 #[must_use]
 pub fn check(zone: &Zone, today: Date) -> Vec<Finding> {
-    if is_old_french_card(zone) {
+    // Two lines of 36 that begin with `IDFRA`: the new cards of France are TD1.
+    if zone.is_old_french_card() {
         let message = "identity cards of France from before 2021 have an order of fields of their \
             own, which is not read; nothing else was checked";
         let finding = Finding::new(
@@ -54,13 +55,6 @@ pub fn check(zone: &Zone, today: Date) -> Vec<Finding> {
     check_digits(zone, &mut found);
     found.sort_by_key(|f| f.place);
     found
-}
-
-/// Two lines of 36 that begin with `IDFRA`: the new cards of France are TD1.
-fn is_old_french_card(zone: &Zone) -> bool {
-    zone.kind() == Kind::Td2
-        && zone.field(Field::Type) == "ID"
-        && zone.field(Field::Issuer) == "FRA"
 }
 
 fn check_digits(zone: &Zone, found: &mut Vec<Finding>) {

@@ -43,6 +43,9 @@ pub use printed::{Printed, check_printed, compare};
 pub use states::{ICAO, ISO_3166, canonical as canonical_state, is_known as is_known_state};
 pub use zone::{Misshapen, Zone};
 
+#[cfg(test)]
+pub(in crate::identifiers) use repair::confused_letters;
+
 use super::Reject;
 use digits::NumberForm;
 
@@ -181,10 +184,19 @@ impl Zone {
         document_number(self)
     }
 
-    /// Whether the check digit of the number holds.
+    /// Whether this check digit holds, or the format does not have it; true for fields that are none.
     #[must_use]
-    pub fn number_check_holds(&self) -> bool {
-        digits::failing(self) & (1 << (Field::NumberCheck as u32)) == 0
+    pub fn holds(&self, check: Field) -> bool {
+        digits::failing(self) & (1 << (check as u32)) == 0
+    }
+
+    /// Whether it is an identity card that France issued before 2021: its fields stand elsewhere, so none
+    /// of those that are read here is what it says.
+    #[must_use]
+    pub fn is_old_french_card(&self) -> bool {
+        self.kind() == Kind::Td2
+            && self.field(Field::Type) == "ID"
+            && self.field(Field::Issuer) == "FRA"
     }
 
     /// The issuing state or organisation: three letters, `DEU` for `D<<`. Whether it has that code

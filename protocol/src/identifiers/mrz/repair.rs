@@ -25,6 +25,13 @@ pub(super) fn confusable(a: u8, b: u8) -> bool {
         .any(|pair| *pair == [a, b] || *pair == [b, a])
 }
 
+/// The pairs of letters that are confused.
+#[cfg(test)]
+pub(in crate::identifiers) fn confused_letters() -> impl Iterator<Item = [u8; 2]> {
+    let pairs = CONFUSED.into_iter();
+    pairs.filter(|pair| pair.iter().all(u8::is_ascii_uppercase))
+}
+
 /// Changes of one character, the most likely first, and how many were left out.
 pub(super) type Repairs = (Vec<Likely>, usize);
 

@@ -21,7 +21,7 @@ pub(super) const LAST_YEAR_OF_2000S: u8 = 26;
 ///
 /// A date is a string that people copy and mistype: one that no calendar has (a thirteenth month) is
 /// kept, since the rules for swapped and mistyped digits are there to find it again.
-pub(super) struct BirthDate {
+pub(in crate::identifiers) struct BirthDate {
     digits: [u8; 8],
 }
 
@@ -33,7 +33,7 @@ impl Drop for BirthDate {
 
 /// The order of day, month and year where a cell does not say it itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(super) enum DateOrder {
+pub(in crate::identifiers) enum DateOrder {
     /// ISO 8601.
     #[default]
     YearMonthDay,
@@ -42,7 +42,7 @@ pub(super) enum DateOrder {
 }
 
 impl DateOrder {
-    pub(super) fn parse(text: &str) -> Result<Self, Reject> {
+    pub(in crate::identifiers) fn parse(text: &str) -> Result<Self, Reject> {
         match text.trim().to_ascii_lowercase().as_str() {
             "" | "ymd" => Ok(Self::YearMonthDay),
             "dmy" => Ok(Self::DayMonthYear),
@@ -59,7 +59,10 @@ impl BirthDate {
     /// stated order also `DD.MM.YYYY` or `MM/DD/YYYY` and `DDMMYYYY`. Day first needs no statement
     /// where points stand between, as nobody writes months first so. Unknown parts are `00`, `XX`,
     /// `<<`, `??` or absent.
-    pub(super) fn parse(raw: &str, order: DateOrder) -> Result<Option<Self>, Reject> {
+    pub(in crate::identifiers) fn parse(
+        raw: &str,
+        order: DateOrder,
+    ) -> Result<Option<Self>, Reject> {
         let raw = raw.trim();
         // A time behind the date carries nothing.
         let raw = match raw.split_once('T') {
@@ -118,7 +121,7 @@ impl BirthDate {
     }
 
     /// The six characters of a machine-readable zone, `YYMMDD` with fillers for what is unknown.
-    pub(super) fn from_mrz(six: &str) -> Result<Option<Self>, Reject> {
+    pub(in crate::identifiers) fn from_mrz(six: &str) -> Result<Option<Self>, Reject> {
         if six.len() != 6 || !six.is_ascii() {
             return Err(Reject::DateForm);
         }
@@ -157,7 +160,7 @@ impl BirthDate {
     }
 
     /// `YYYYMMDD`.
-    pub(super) fn as_str(&self) -> &str {
+    pub(in crate::identifiers) fn as_str(&self) -> &str {
         // ASCII by construction; the fallback is never taken.
         std::str::from_utf8(&self.digits).unwrap_or_default()
     }

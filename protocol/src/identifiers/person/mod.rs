@@ -33,11 +33,12 @@ mod similarity;
 
 use zeroize::Zeroizing;
 
+use self::name::{deletions, prefix, sorted_letters, sorted_words};
 pub(super) use self::rules::PersonRules;
 pub use self::similarity::{Alike, Said, similarity};
-use self::{
+pub(super) use self::{
     date::{BirthDate, DateOrder},
-    name::{Name, deletions, prefix, sorted_letters, sorted_words},
+    name::Name,
 };
 use super::{
     Element, IdentifierType, Key, MAX_VALUE_BYTES, Normalised, Reject, Rule, document, mrz::Zone,
@@ -46,15 +47,18 @@ use super::{
 /// Parts the fields of a key. No field can hold it: names are letters, dates digits.
 pub const FIELD_SEPARATOR: char = '\u{1f}';
 
-/// What the profile's hash says of how people are read and how their keys are made. Whoever changes
-/// anything below changes these words.
-const RULES: &str = "\
+/// What the profile's hash says of how names and dates are read. Whoever changes that changes these
+/// words.
+const READING: &str = "\
      name: NFKC; upper case; NFKC; drop U+0027 U+0060 U+00B4 U+02BB-02BF U+2018-201B U+2032; part words \
      at White_Space - , . / < ; U+00B7 U+00AD U+2010-2015 U+2212; letters and combining marks; 120 letters, \
      300 bytes\n\
      latin: first form of the table; else ASCII letter of the canonical decomposition; else as it is; \
      marks dropped; empty words dropped\n\
-     date: YYYYMMDD; YYYY-MM-DD; YYYY-MM; YYYY; DD.MM.YYYY; by stated order dmy, mdy; unknown <<\n\
+     date: YYYYMMDD; YYYY-MM-DD; YYYY-MM; YYYY; DD.MM.YYYY; by stated order dmy, mdy; unknown <<\n";
+
+/// And of how keys of people are made.
+const RULES: &str = "\
      nationality: as document.state; not XXA XXB XXC XXX\n\
      whole, where three elements are asked: names of two letters or one that is not ASCII; dates of \
      year, month and day\n\
@@ -511,10 +515,15 @@ pub fn form_of(element: &Element) -> Option<Zeroizing<String>> {
     Some(text)
 }
 
+/// How names and dates are read, for other types that hold them.
+pub(super) fn reading_text() -> String {
+    format!("{READING}no name: {}\n", name::PLACEHOLDERS.join(", "))
+}
+
 /// The tables whose rows decide which keys meet, as text to be hashed.
 pub(super) fn tables_text() -> String {
     let mut text = format!(
-        "{RULES}\
+        "{READING}{RULES}\
          daitch-mokotoff: the first {} letters\n\
          calendars: Persian, tabular Islamic (civil) and the days beside, Buddhist\n\
          two-digit years: to {:02} are 20xx\n\

@@ -32,7 +32,7 @@ pub(super) const PLACEHOLDERS: [&str; 12] = [
 const MAX_BYTES: usize = 300;
 
 /// One field of names, as it was written but for case, width, punctuation and spacing. Secret.
-pub(super) struct Name {
+pub(in crate::identifiers) struct Name {
     /// NFKC, upper case, words parted by one space.
     folded: Zeroizing<String>,
     /// The same in the letters A to Z, by the recommended transliteration. Letters of scripts that
@@ -45,7 +45,7 @@ impl Name {
     ///
     /// An apostrophe is dropped; hyphen, comma, point, slash, filler `<` and white space part words.
     /// Anything else that is no letter is refused: it is a sign that the column holds something else.
-    pub(super) fn read(raw: &str) -> Result<Option<Self>, Reject> {
+    pub(in crate::identifiers) fn read(raw: &str) -> Result<Option<Self>, Reject> {
         let folded = if raw.is_ascii() {
             fold(raw.bytes().map(|b| char::from(b.to_ascii_uppercase())))?
         } else {
@@ -78,7 +78,7 @@ impl Name {
         &self.folded
     }
 
-    pub(super) fn latin(&self) -> &str {
+    pub(in crate::identifiers) fn latin(&self) -> &str {
         &self.latin
     }
 
