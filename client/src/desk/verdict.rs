@@ -54,8 +54,7 @@ pub enum Told {
         /// What was found.
         hits: Vec<DeskHit>,
     },
-    /// There was no reason to ask: `other-state` (a register of other states), `no-keys` (the document
-    /// says nothing that this collection is asked by).
+    /// It was not asked: [`Self::OTHER_STATE`], [`Self::NO_KEYS`].
     NotAsked {
         /// The stable code.
         why: &'static str,
@@ -72,9 +71,9 @@ pub enum Told {
 }
 
 impl Told {
-    /// A register that does not cover the issuing state was not asked.
+    /// A register that does not cover the issuing state: no reason to ask it.
     pub const OTHER_STATE: &'static str = "other-state";
-    /// A collection by none of whose types the traveller has a key was not asked.
+    /// What is presented says nothing by which the collection can be asked: its answer is missing.
     pub const NO_KEYS: &'static str = "no-keys";
 }
 
@@ -183,7 +182,7 @@ impl fmt::Display for Conclusion {
     }
 }
 
-/// What a reason is about.
+/// What a reason is about, the gravest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
@@ -197,14 +196,14 @@ pub enum Class {
     Watchlisted,
     /// The register does not hold the number.
     NeverIssued,
-    /// The register does not hold the number as it was read; but its check digit says that it was misread.
-    NumberMisread,
     /// The register holds the number with another holder.
     OtherHolder,
-    /// The register holds the number; by whom it is held was not asked.
-    Issued,
+    /// The register does not hold it as it was read; but a check digit says that it was misread.
+    Misread,
     /// The register contradicts itself.
     Contradiction,
+    /// The register holds the number; by whom it is held was not asked.
+    Issued,
     /// The register holds the number with this holder.
     Consistent,
     /// A list that was asked does not hold it.
@@ -253,9 +252,9 @@ pub enum Basis {
         /// The type of the key.
         #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
         type_name: Option<Name>,
-        /// The rule by which the key stands for the traveller.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        rule: Option<&'static str>,
+        /// The rules by which keys stand for the traveller, the surest first.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        rules: Vec<&'static str>,
         /// What the list says of the hit.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         label: Vec<LabelValue>,
@@ -335,7 +334,7 @@ pub struct Verdict {
     pub conclusion: Conclusion,
     /// The same for a guard.
     pub headline: &'static str,
-    /// Why, the gravest first.
+    /// Why, the gravest first; what was asked and not found, and what is only worth knowing, at the end.
     pub reasons: Vec<Reason>,
     /// Answers that are not there.
     pub missing: Vec<Missing>,
@@ -350,6 +349,41 @@ pub struct Verdict {
 impl Verdict {
     /// What `schema` says.
     pub const SCHEMA: &'static str = "tally.desk/1";
+
+    /// The same for a person: the headline, each reason with what it does not prove, and what is missing.
+    /// Secret, as its parts are.
+    #[must_use]
+    pub fn text(&self) -> Zeroizing<String> {
+        let said = self
+            .reasons
+            .iter()
+            .map(|r| r.text.len() + r.does_not_prove.len());
+        let missing = self.missing.iter().map(|m| m.why.len());
+        let asked = self.not_asked.iter().map(|n| n.why.len());
+        // Room for all of it, so that it never moves and leaves a copy.
+        let room: usize = said.chain(missing).chain(asked).map(|n| n + 8).sum();
+        let proved: usize = self.not_proved.iter().map(|text| text.len() + 4).sum();
+        let mut text = Zeroizing::new(String::with_capacity(room + proved + 80));
+        text.push_str(self.headline);
+        for reason in &self.reasons {
+            text.push_str("\n- ");
+            text.push_str(&reason.text);
+            if !reason.does_not_prove.is_empty() {
+                text.push_str("\n  ");
+                text.push_str(reason.does_not_prove);
+            }
+        }
+        let others = self.missing.iter().map(|missing| &missing.why);
+        for why in others.chain(self.not_asked.iter().map(|other| &other.why)) {
+            text.push_str("\n- ");
+            text.push_str(why);
+        }
+        for not in &self.not_proved {
+            text.push('\n');
+            text.push_str(not);
+        }
+        text
+    }
 
     /// The verdict on an input that is nothing to ask about: nothing was asked.
     #[must_use]
