@@ -58,8 +58,8 @@ impl Traffic {
     }
 }
 
-/// A connected peer.
-#[derive(Debug)]
+/// A connected peer. Clones share the connection.
+#[derive(Debug, Clone)]
 pub(crate) struct Connected {
     pub(crate) client: ExchangeClient<Channel>,
     pub(crate) peer: Peer,

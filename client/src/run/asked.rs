@@ -10,7 +10,7 @@ use tallystick_tables::KeySpec;
 use zeroize::Zeroizing;
 
 use super::Runner;
-use crate::{input::Plan, session::Ask};
+use crate::{input::Plan, session::Intent};
 
 /// Name of the secret that inputs are digested under: a digest without it would let whoever copies
 /// the database try identifiers against it.
@@ -39,7 +39,7 @@ impl Runner<'_> {
     }
 
     /// What is asked: every type of the table, padded.
-    pub(super) fn ask(&self, plan: &Plan, digest: [u8; 32]) -> Outcome<Ask<'_>> {
+    pub(super) fn ask(&self, plan: &Plan, digest: [u8; 32]) -> Outcome<Intent<'_>> {
         let profile = self.options.mapping.profile();
         let padded = plan.padded();
         let mut queries = Vec::with_capacity(padded.len());
@@ -53,7 +53,7 @@ impl Runner<'_> {
                 flights: None,
             });
         }
-        Ok(Ask {
+        Ok(Intent {
             digest,
             grounds: &self.options.grounds,
             profile,

@@ -20,8 +20,7 @@ use tallystick_agency::{
     worker::WorkerPool,
 };
 use tallystick_protocol::{
-    error::Error,
-    frame::{Frame, Kind},
+    frame::Frame,
     oprf::{Output, SessionSeed},
     session::{Answered, Blinded, Matching, Sent},
     statements::Hex,
@@ -32,7 +31,7 @@ use crate::{
     error::bug,
     input::{Chunk, Hit, Hits, KeyId, Plan},
     progress::Progress,
-    session::Flights,
+    session::{Flights, receive},
     snapshots::CachedSnapshot,
 };
 
@@ -282,17 +281,6 @@ impl Pipeline {
             Ok((outputs, ids))
         })
     }
-}
-
-fn receive(matching: Matching, frame: &Frame) -> Outcome<(Matching, Answered)> {
-    if frame.kind() != Kind::EvaluatedChunk {
-        let error = Error::Order {
-            got: frame.kind().name(),
-            expected: "an evaluated chunk",
-        };
-        return Err(AgencyError::from(error).into());
-    }
-    Ok(matching.receive(frame).map_err(AgencyError::from)?)
 }
 
 /// Reads the table on a thread of its own, two chunks ahead at most.

@@ -17,7 +17,7 @@ use tallystick_protocol::{
 
 use super::{
     Asker,
-    stored::{Stage, Unsealed, claims_path},
+    stored::{Stage, Unsealed, claims_path, remove, remove_journal},
 };
 use crate::snapshots::blocking;
 
@@ -104,22 +104,11 @@ impl Asker<'_> {
         }
         // First what nobody looks for once the run is over: claims without a record.
         if asked && !kept {
-            remove_claims(&dir, &session)?;
+            remove(&claims_path(&dir, &session))?;
         }
+        remove_journal(&dir, &session)?;
         self.store.finish_run(&run.session, clock::now_ms()).await?;
         Ok(())
-    }
-}
-
-fn remove_claims(dir: &Path, session: &Hex<16>) -> Result<(), AgencyError> {
-    let path = claims_path(dir, session);
-    match std::fs::remove_file(&path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(AgencyError::Io {
-            action: "remove",
-            path,
-            source,
-        }),
-        _ => Ok(()),
     }
 }
 

@@ -96,6 +96,16 @@ impl Flights {
         }
     }
 
+    /// What a peer says next that need not say anything now, not looked at yet. Cancel-safe.
+    pub(crate) async fn heard(&mut self, charged: &str) -> Outcome<Envelope> {
+        match self {
+            Self::Live {
+                inbound, trouble, ..
+            } => message(inbound, trouble, charged).await,
+            Self::Stored { .. } => Ok(self.next(charged).await?.into()),
+        }
+    }
+
     /// The next frame of the other side. `charged` says what was charged should it not come.
     /// Cancel-safe.
     pub(crate) async fn next(&mut self, charged: &str) -> Outcome<Frame> {
@@ -139,19 +149,25 @@ async fn live(
     trouble: &Trouble,
     charged: &str,
 ) -> Outcome<Frame> {
-    match inbound
-        .message()
-        .await
-        .map_err(|status| lost(trouble, &status, charged))?
-    {
-        Some(envelope) => Ok(Frame::try_from(envelope).map_err(AgencyError::from)?),
-        None => Err(Failure::new(
+    let envelope = message(inbound, trouble, charged).await?;
+    Ok(Frame::try_from(envelope).map_err(AgencyError::from)?)
+}
+
+async fn message(
+    inbound: &mut Streaming<Envelope>,
+    trouble: &Trouble,
+    charged: &str,
+) -> Outcome<Envelope> {
+    let message = inbound.message().await;
+    let message = message.map_err(|status| lost(trouble, &status, charged))?;
+    message.ok_or_else(|| {
+        Failure::new(
             Exit::Network,
             "network",
             format!("the peer ended the session early ({charged})"),
             "run the same command again to go on where it stopped",
-        )),
-    }
+        )
+    })
 }
 
 /// A status that came instead of a frame: the peer's own word, or the transport's that there is no

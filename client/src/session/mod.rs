@@ -30,7 +30,7 @@ use tallystick_agency::{
 use tallystick_protocol::{
     error::Error,
     frame::{Frame, Kind as FrameKind},
-    session::{Answer, Asking, Matching},
+    session::{Answer, Answered, Asking, Matching},
     statements::{Hex, Name, RefusalCode, digest_of},
 };
 
@@ -38,9 +38,9 @@ pub use self::grounds::Grounds;
 pub(crate) use self::{
     flights::Flights,
     labels::{LabelOpener, label_columns},
-    request::Ask,
+    request::Intent,
     snapshot::granted,
-    stored::{ClosingTimes, Stage, Taken},
+    stored::{ClosingTimes, Held, Stage, Taken, journal_path, remove_journal},
 };
 use crate::connect::Connected;
 
@@ -61,6 +61,21 @@ const ENDED: [&str; 7] = [
 /// Whether a failure is the peer's word that a session is over for good.
 pub(crate) fn is_ended(failure: &Failure) -> bool {
     failure.exit == Exit::Refused && ENDED.contains(&failure.code.as_str())
+}
+
+/// Takes the next answer of a session: its order and signature, not yet its proof.
+///
+/// # Errors
+/// Any fault of the peer.
+pub(crate) fn receive(matching: Matching, frame: &Frame) -> Outcome<(Matching, Answered)> {
+    if frame.kind() != FrameKind::EvaluatedChunk {
+        let error = Error::Order {
+            got: frame.kind().name(),
+            expected: "an evaluated chunk",
+        };
+        return Err(AgencyError::from(error).into());
+    }
+    Ok(matching.receive(frame).map_err(AgencyError::from)?)
 }
 
 /// Who asks, and whom: what the steps of a session need of their surroundings.
@@ -176,6 +191,7 @@ impl Asker<'_> {
     /// next session must not write over the evidence.
     pub(crate) async fn set_aside(&self, session: &Hex<16>, failure: Failure) -> Outcome<Failure> {
         self.store.finish_run(&session.0, clock::now_ms()).await?;
+        remove_journal(&self.home.records_dir(), session)?;
         let Some(kept) = records::set_aside(&self.home.records_dir(), session)? else {
             return Ok(failure);
         };

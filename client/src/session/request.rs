@@ -15,7 +15,7 @@ use tallystick_protocol::{
 use super::{Asker, Grounds};
 
 /// What is asked of a collection.
-pub(crate) struct Ask<'a> {
+pub(crate) struct Intent<'a> {
     /// What makes a session the same when it is begun again, see [`Asker::taken`].
     pub(crate) digest: [u8; 32],
     /// The grounds.
@@ -32,7 +32,7 @@ impl Asker<'_> {
     /// The request, before it is signed, and the sealed claims behind its commitments.
     pub(super) async fn request(
         &self,
-        ask: &Ask<'_>,
+        ask: &Intent<'_>,
         peer: &Peer,
         session: Hex<16>,
     ) -> Outcome<(Request, Option<Vec<u8>>)> {

@@ -21,7 +21,7 @@ use tallystick_protocol::{
 };
 use zeroize::Zeroizing;
 
-use super::{Ask, Asker};
+use super::{Asker, Intent};
 use crate::{error::bug, snapshots::blocking};
 
 /// What a run's seed is sealed as: each row its own, so that rows cannot be swapped.
@@ -97,6 +97,28 @@ fn io(action: &'static str, path: &std::path::Path, source: std::io::Error) -> F
 /// Where the sealed claims of a session lie.
 pub(super) fn claims_path(dir: &Path, session: &Hex<16>) -> PathBuf {
     dir.join(format!("{session}.claims"))
+}
+
+/// Where the journal of a shift lies: see the module `desk`.
+pub(crate) fn journal_path(dir: &Path, session: &Hex<16>) -> PathBuf {
+    dir.join(format!("{session}.shift"))
+}
+
+/// Removes the journal of a shift that is over, if there is one: it holds sealed elements.
+pub(crate) fn remove_journal(dir: &Path, session: &Hex<16>) -> Result<(), AgencyError> {
+    remove(&journal_path(dir, session))
+}
+
+/// Removes a file, if it is there.
+pub(super) fn remove(path: &Path) -> Result<(), AgencyError> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(AgencyError::Io {
+            action: "remove",
+            path: path.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
+    }
 }
 
 impl Taken {
@@ -231,7 +253,7 @@ impl Asker<'_> {
     }
 
     /// Signs a new request, and writes down what is needed to go on with it.
-    pub(crate) async fn begin(&self, ask: &Ask<'_>, peer: &Peer) -> Outcome<Taken> {
+    pub(crate) async fn begin(&self, ask: &Intent<'_>, peer: &Peer) -> Outcome<Taken> {
         let key = Arc::new(SigningKey::from(self.home.signing_key()?));
         let session = Hex(rand::random::<[u8; 16]>());
         let seed = Zeroizing::new(rand::random::<[u8; 32]>());

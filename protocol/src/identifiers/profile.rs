@@ -232,6 +232,12 @@ impl Profile {
         &self.types
     }
 
+    /// The most keys that one row has.
+    #[must_use]
+    pub const fn keys_per_row(&self) -> u16 {
+        self.keys_per_row
+    }
+
     /// The rules by which this profile makes keys of a type, in the order in which it makes them.
     #[must_use]
     pub fn rules(&self, ty: IdentifierType) -> Vec<Rule> {
