@@ -7,7 +7,7 @@ use tallystick_protocol::{
     group::Kernel,
     identifiers::{IdentifierType, Profile},
     oprf::SecretKey,
-    statements::{Hex, Line, Mode, Name, ProfileReference, TypeKey},
+    statements::{Coverage, Hex, Line, ListKind, Mode, Name, ProfileReference, TypeKey},
 };
 use tallystick_tables::{KeySpec, Mapping, TableFormat};
 use zeroize::Zeroizing;
@@ -91,6 +91,10 @@ impl TableSource {
     }
 }
 
+/// The type of a document, and of a document with its holder, as a register has both.
+const DOCUMENT: &str = "document";
+const HOLDER: &str = "holder";
+
 /// What the store keeps of a collection, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -112,8 +116,18 @@ pub struct Meta {
     pub rows: u64,
     /// Elements one session may carry.
     pub max_session_elements: u64,
-    /// Elements one peer may have evaluated under one key, in an epoch.
+    /// Elements one peer may have evaluated under one key, in an epoch, where its type has no budget of
+    /// its own. [`Meta::budget`] says which counts.
     pub peer_budget: u64,
+    /// The same for single types.
+    #[serde(default)]
+    pub type_budgets: BTreeMap<Name, u64>,
+    /// What stands on it; absent where its publisher does not say.
+    #[serde(default)]
+    pub kind: Option<ListKind>,
+    /// What a register covers.
+    #[serde(default)]
+    pub covers: Option<Coverage>,
     /// When its epoch began; absent in what was published before this was kept.
     #[serde(default)]
     pub epoch_started_ms: Option<i64>,
@@ -140,6 +154,33 @@ impl Meta {
     /// `Bug` only.
     pub fn to_text(&self) -> Result<String> {
         serde_json::to_string(self).map_err(|e| AgencyError::Bug(e.to_string()))
+    }
+
+    /// Elements of this type that one peer may have evaluated in an epoch.
+    ///
+    /// Without a word about it a holder has twice the budget of a document: a traveller is asked as one
+    /// document, and under a name or two. More would only help to guess (`docs/operations.md`).
+    #[must_use]
+    pub fn budget(&self, type_name: &Name) -> u64 {
+        if let Some(budget) = self.type_budgets.get(type_name) {
+            return *budget;
+        }
+        let document = self.types.iter().find(|name| name.as_str() == DOCUMENT);
+        match document {
+            Some(document) if type_name.as_str() == HOLDER => {
+                self.budget(document).saturating_mul(2)
+            }
+            _ => self.peer_budget,
+        }
+    }
+
+    /// The budgets of all types, ascending by type.
+    #[must_use]
+    pub fn budgets(&self) -> BTreeMap<Name, u64> {
+        let types = self.types.iter();
+        types
+            .map(|name| (name.clone(), self.budget(name)))
+            .collect()
     }
 
     /// Whether this peer may ask.

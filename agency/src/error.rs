@@ -4,6 +4,7 @@
 //! collections, and configuration keys, because those are what the reader needs to act.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tallystick_protocol::error::Fault;
 use tallystick_tables::TableError;
@@ -167,6 +168,9 @@ pub enum AgencyError {
         #[source]
         source: Box<sqlx::Error>,
     },
+    /// What failed for several at once: each has it.
+    #[error(transparent)]
+    Shared(Arc<AgencyError>),
     /// A fault in this program, or a state that should not be.
     #[error("internal: {0}")]
     Bug(String),
@@ -198,6 +202,7 @@ impl AgencyError {
             Self::Refused { code, .. } => code,
             Self::StateGone(_) => "state-gone",
             Self::StoreFull | Self::Store { .. } => "store",
+            Self::Shared(error) => error.code(),
             Self::Bug(_) => "bug",
         }
     }
@@ -235,6 +240,7 @@ impl AgencyError {
                 _ => Kind::Usage,
             },
             Self::Network(_) => Kind::Network,
+            Self::Shared(error) => error.kind(),
             Self::Bug(_) => Kind::Bug,
         }
     }

@@ -9,6 +9,7 @@
 mod blocks;
 mod delta;
 mod flow;
+mod kind;
 mod labels;
 mod reading;
 mod record;
@@ -21,6 +22,7 @@ mod work;
 mod writing;
 
 use std::{
+    collections::BTreeMap,
     fs::{File, TryLockError},
     io::ErrorKind,
     os::unix::fs::OpenOptionsExt,
@@ -34,7 +36,7 @@ use tallystick_protocol::{
 };
 use tallystick_tables::{Rejects, RejectsWriter, TableInput, Tally};
 
-pub use self::unfinished::is_unfinished;
+pub use self::{kind::ListTerms, unfinished::is_unfinished};
 use self::{
     record::Layout,
     unfinished::{Binding, Found},
@@ -67,6 +69,10 @@ pub struct PublishOptions {
     pub max_session_elements: Option<u64>,
     /// Elements one peer may have evaluated under one key; the configuration's when `None`.
     pub peer_budget: Option<u64>,
+    /// The same for single types; for those not named here, as before.
+    pub type_budgets: BTreeMap<Name, u64>,
+    /// What the list says of itself.
+    pub list: ListTerms,
     /// Whether to start a new epoch with new keys, and to destroy the old ones.
     pub rotate: bool,
     /// Whether to publish a whole snapshot also where a delta from the one in force would do.
@@ -232,6 +238,10 @@ pub async fn publish(
         })
         .collect::<Result<_>>()?;
     types.sort();
+    let type_budgets = type_budgets(&types, before.as_ref(), &options.type_budgets)?;
+    let input = &options.source.input;
+    let list = options.list.resolve(before.as_ref(), &types, input, now_ms);
+    let (kind, covers) = list?;
     let label_columns = mapping.label().iter().map(|c| c.parse::<Line>());
     let label_columns: Vec<Line> = label_columns
         .collect::<Result<_, _>>()
@@ -307,6 +317,8 @@ pub async fn publish(
         max_session_elements,
         label_columns: label_columns.clone(),
         profile: profile.clone(),
+        kind,
+        covers: covers.clone(),
         layout,
         base: match &known {
             Some(known) if !new_epoch && !options.full => known.snapshot_digest,
@@ -348,6 +360,9 @@ pub async fn publish(
         rows: sealed.tally.rows,
         max_session_elements,
         peer_budget,
+        type_budgets,
+        kind,
+        covers,
         epoch_started_ms: match &known {
             Some(known) if !new_epoch => Meta::of(known)?.epoch_started_ms.or(known.published_ms),
             _ => Some(now_ms),
@@ -386,6 +401,25 @@ pub async fn publish(
         }
     }
     Ok(sealed)
+}
+
+/// The budgets of single types: what is said, else as before, of types that are still offered.
+fn type_budgets(
+    types: &[Name],
+    before: Option<&Meta>,
+    said: &BTreeMap<Name, u64>,
+) -> Result<BTreeMap<Name, u64>> {
+    if let Some(name) = said.keys().find(|name| !types.contains(name)) {
+        let offered = types.iter().map(Name::as_str).collect::<Vec<_>>();
+        return Err(AgencyError::Usage(format!(
+            "a budget for {name}, which is no type of this collection: it has {}",
+            offered.join(", ")
+        )));
+    }
+    let mut budgets = before.map_or_else(BTreeMap::new, |before| before.type_budgets.clone());
+    budgets.retain(|name, _| types.contains(name));
+    budgets.extend(said.clone());
+    Ok(budgets)
 }
 
 /// Removes a snapshot that will not be in force, with its delta and its chain: what takes room is given

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
+use tallystick_protocol::statements::{Coverage, Line, ListKind};
 use time::{OffsetDateTime, macros::format_description};
 
 use crate::exit::{Failure, Outcome};
@@ -106,6 +107,17 @@ pub fn moment(ms: i64) -> String {
         .ok()
         .and_then(|time| time.format(format).ok())
         .unwrap_or_else(|| format!("{ms} ms"))
+}
+
+/// What a list says of itself, in words.
+#[must_use]
+pub fn kind_of_list(kind: Option<ListKind>, covers: Option<&Coverage>) -> String {
+    let Some(covers) = covers else {
+        return or_dash(kind.map(ListKind::name));
+    };
+    let states: Vec<&str> = covers.states.iter().map(Line::as_str).collect();
+    let until = moment(covers.complete_ms.get().cast_signed());
+    format!("register of {}, complete until {until}", states.join(", "))
 }
 
 #[cfg(test)]

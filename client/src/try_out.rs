@@ -383,6 +383,8 @@ pub fn send(
             allow: None,
             max_session_elements: Some(policy.max_elements_per_session.max(asked)),
             peer_budget: Some(policy.elements_per_peer_per_epoch.max(asked)),
+            type_budgets: std::collections::BTreeMap::new(),
+            list: publish::ListTerms::default(),
             rotate: false,
             full: false,
         };

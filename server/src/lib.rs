@@ -7,6 +7,7 @@
 //! connections  who is connected, and when that ends
 //! gates        how much of the node one peer may hold
 //! service      the handlers: decode, call, encode
+//! committer    binds and charges chunks, many in one transaction
 //! session      one session from the sender's side
 //! policy       whether a request is granted
 //! node         what all sessions share
@@ -14,6 +15,7 @@
 //! ```
 
 pub mod cli;
+mod committer;
 mod connections;
 mod deltas;
 mod gates;

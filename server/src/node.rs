@@ -10,7 +10,7 @@ use tallystick_agency::{
     collections::{EpochKeys, Meta, epoch_keys},
     home::Home,
     peers::{own_reference, reference},
-    store::{Collection, Peer, Store},
+    store::{Chunk, Collection, Peer, Store},
     tls::PinSet,
     worker::WorkerPool,
 };
@@ -23,6 +23,7 @@ use tallystick_protocol::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    committer::Committer,
     connections::Connections,
     gates::{Gate, Pace},
     health::Health,
@@ -57,6 +58,7 @@ pub struct Node {
     pub(crate) sessions: TaskTracker,
     pub(crate) stop: CancellationToken,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) committer: Committer,
     pub(crate) health: Health,
     nonces: SessionSeed,
     /// Derived keys of epochs in use. Never more than one epoch a collection.
@@ -92,6 +94,8 @@ impl Node {
             .map_err(|_| AgencyError::Bug("the nonce secret has another length".to_owned()))?;
         let state = home.config().state.as_deref().map(str::parse);
         let limits = &home.config().limits;
+        let metrics = Arc::new(Metrics::new(group::best()));
+        let committer = Committer::start(Arc::clone(&store), Arc::clone(&metrics));
         Ok(Arc::new(Self {
             store,
             kernel: group::best(),
@@ -115,7 +119,8 @@ impl Node {
             requests: Pace::new(limits.session_requests_per_minute_per_peer),
             sessions: TaskTracker::new(),
             stop: CancellationToken::new(),
-            metrics: Arc::new(Metrics::new(group::best())),
+            metrics,
+            committer,
             health: Health::default(),
             nonces: SessionSeed::new(secret),
             epochs: Mutex::new(HashMap::new()),
@@ -154,8 +159,32 @@ impl Node {
 
     /// The collection of this name, if `peer` may ask it.
     pub(crate) async fn offered(&self, peer: &str, name: &str) -> Result<Option<Offered>> {
-        let known = self.store.collection(name).await?;
-        known.map_or(Ok(None), |known| Offered::to(peer, known))
+        Offered::find(&*self.store, peer, name).await
+    }
+
+    /// The chunks of a session that are bound. What its last connection handed in counts.
+    pub(crate) async fn bound(&self, session: &Hex<16>) -> Result<Vec<Chunk>> {
+        self.committer.settled().await?;
+        self.store.chunks(&session.0).await
+    }
+
+    /// The secret keys of an epoch; `None` once it is over.
+    pub(crate) async fn keys_in_force(
+        &self,
+        collection: &Name,
+        epoch: u64,
+    ) -> Result<Option<Arc<EpochKeys>>> {
+        let known = self.store.collection(collection.as_str()).await?;
+        let offered = known.map_or(Ok(None), Offered::of)?;
+        let Some(offered) = offered.filter(|offered| offered.epoch == epoch) else {
+            return Ok(None);
+        };
+        match self.keys(&offered) {
+            Ok(keys) => Ok(Some(keys)),
+            // It ended in this moment.
+            Err(AgencyError::NoSecret(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// All collections that `peer` may ask, by name.
@@ -211,14 +240,22 @@ impl Node {
 }
 
 impl Offered {
+    /// The collection of this name, if `peer` may ask it.
+    pub(crate) async fn find(store: &dyn Store, peer: &str, name: &str) -> Result<Option<Self>> {
+        let known = store.collection(name).await?;
+        known.map_or(Ok(None), |known| Self::to(peer, known))
+    }
+
     fn to(peer: &str, known: Collection) -> Result<Option<Self>> {
+        Ok(Self::of(known)?.filter(|offered| offered.meta.allows(peer)))
+    }
+
+    /// A collection that is offered to anybody.
+    fn of(known: Collection) -> Result<Option<Self>> {
         let (Some(digest), false) = (known.snapshot_digest, known.removed) else {
             return Ok(None);
         };
         let meta = Meta::of(&known)?;
-        if !meta.allows(peer) {
-            return Ok(None);
-        }
         let name = known
             .name
             .parse()

@@ -87,7 +87,7 @@ pub(crate) async fn decide(
             .await?;
         // Concurrent sessions may pass here together; each chunk is charged against the same
         // budget again, in one transaction, before it is evaluated.
-        if charged.saturating_add(query.elements.get()) > offered.meta.peer_budget {
+        if charged.saturating_add(query.elements.get()) > offered.meta.budget(&query.type_name) {
             return Ok(Err(RefusalCode::QuotaExceeded));
         }
     }

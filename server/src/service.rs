@@ -301,7 +301,9 @@ async fn catalogue(
                 .store
                 .charged(&identity.agency, name, epoch, type_name)
                 .await?;
-            quota_left.push(Int::new(offered.meta.peer_budget.saturating_sub(charged))?);
+            quota_left.push(Int::new(
+                offered.meta.budget(&key.type_name).saturating_sub(charged),
+            )?);
         }
         collections.push(CatalogueEntry {
             collection: offered.name.clone(),
@@ -315,8 +317,8 @@ async fn catalogue(
             max_session_elements: Int::new(offered.meta.max_session_elements)?,
             quota_left,
             published_ms: int(offered.published_ms)?,
-            kind: None,
-            covers: None,
+            kind: offered.meta.kind,
+            covers: offered.meta.covers.clone(),
         });
     }
     let catalogue = Catalogue {

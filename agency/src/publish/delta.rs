@@ -16,7 +16,7 @@ use tallystick_protocol::{
     frame::Frame,
     signing::SigningKey,
     snapshot::{BuiltDelta, DeltaBuilder, DeltaPlan, DeltaTerms, SnapshotLeaves, tag_bytes},
-    statements::{Hex, Int, SnapshotPreamble},
+    statements::{Coverage, Hex, Int, SnapshotPreamble},
 };
 use tallystick_tables::temporary;
 use tempfile::NamedTempFile;
@@ -117,7 +117,7 @@ impl Work<'_> {
             sequence: Int::new(sequence)?,
             salt: Hex(salt),
             published_ms: moment(self.now_ms)?,
-            covers: base.leaves.snapshot().preamble().covers.clone(),
+            covers: self.covers.clone(),
         };
         let key = SigningKey::from(self.home.signing_key()?);
         let mut builder = DeltaBuilder::new(base.leaves.clone(), terms)?;
@@ -199,6 +199,8 @@ impl Work<'_> {
             && was.keys == public_keys(&self.keys)
             && was.tag_bytes.get() == u64::from(tag_bytes(self.max_session_elements, elements))
             && was.label_columns == self.label_columns
+            && was.kind == self.kind
+            && Coverage::may_follow(was.covers.as_ref(), self.covers.as_ref())
             && (!self.layout.labels || longest + 2 <= label_bytes)
             && was.published_ms < moment(self.now_ms)?)
     }

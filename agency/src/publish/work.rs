@@ -6,7 +6,9 @@ use tallystick_protocol::{
     group::Kernel,
     identifiers::padded_size,
     snapshot::{bucket_bits, label_bytes, tag_bytes},
-    statements::{Hex, Int, Line, Mode, Name, ProfileReference, SnapshotPreamble},
+    statements::{
+        Coverage, Hex, Int, Line, ListKind, Mode, Name, ProfileReference, SnapshotPreamble,
+    },
 };
 use tallystick_tables::{Mapping, Rejects, RejectsWriter, Source, Tally};
 
@@ -41,6 +43,8 @@ pub(super) struct Work<'a> {
     pub(super) max_session_elements: u64,
     pub(super) label_columns: Vec<Line>,
     pub(super) profile: ProfileReference,
+    pub(super) kind: Option<ListKind>,
+    pub(super) covers: Option<Coverage>,
     pub(super) layout: Layout,
     /// The snapshot in force, if a delta from it may be published.
     pub(super) base: Option<[u8; 32]>,
@@ -215,8 +219,8 @@ impl Work<'_> {
             label_columns: self.label_columns.clone(),
             salt: Hex(salt),
             published_ms: moment(self.now_ms)?,
-            kind: None,
-            covers: None,
+            kind: self.kind,
+            covers: self.covers.clone(),
         };
         let (digest, bytes) = self.write(real, padding, preamble, progress)?;
         let chain = Chain::begin(digest, salt, elements - distinct).write(self.home, &self.name);

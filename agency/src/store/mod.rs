@@ -88,17 +88,25 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     // Chunks and charges.
 
-    /// Binds a chunk's index to the hash of its bytes, and charges its elements to the peer, before
-    /// anything is evaluated; one transaction. Peer, collection and epoch are the session's own.
+    /// For each chunk: binds its index to the hash of its bytes, and charges its elements to the peer,
+    /// before anything is evaluated. All in one transaction, in the order given: what a chunk is charged
+    /// counts for those behind it. Peer, collection and epoch are the session's own.
     ///
-    /// `budget` is the most elements that this peer may ever be charged for this collection, epoch
-    /// and type. Only `Bound::New` writes anything. Nothing is refunded, ever. The chunk's frame is
-    /// kept until it is answered: what was charged is in the record however the session ends.
-    async fn bind_chunk(&self, chunk: &ChunkBinding<'_>, budget: u64, now_ms: i64)
-    -> Result<Bound>;
-    /// Notes where the answer to a bound chunk lies in the record file, which now holds both frames,
-    /// and forgets the question. The same place again is no error; another place is a bug.
-    async fn chunk_answered(&self, session: &SessionId, index: u32, answer: Answer) -> Result<()>;
+    /// Only `Bound::New` writes anything. Nothing is refunded, ever. Chunks of a session are bound
+    /// without a gap: one whose predecessor was refused is `OutOfOrder`. The chunk's frame is kept until
+    /// it is answered: what was charged is in the record however the session ends.
+    ///
+    /// # Errors
+    /// As a whole: nothing was bound. Of one chunk: it was not bound, others were.
+    async fn bind_chunks(
+        &self,
+        chunks: &[ChunkBinding<'_>],
+        now_ms: i64,
+    ) -> Result<Vec<Result<Bound>>>;
+    /// Notes where the answers to bound chunks lie in the record file, which now holds both frames of
+    /// each, on the disk; forgets the questions. One transaction. The same place again is no error;
+    /// another place is a bug.
+    async fn chunks_answered(&self, session: &SessionId, answers: &[(u32, Answer)]) -> Result<()>;
     /// All bound chunks of an open session, by index.
     async fn chunks(&self, session: &SessionId) -> Result<Vec<Chunk>>;
     /// Elements charged so far.

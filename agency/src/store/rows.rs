@@ -166,6 +166,10 @@ pub struct ChunkBinding<'a> {
     pub digest: &'a Digest,
     /// Its frame.
     pub question: &'a [u8],
+    /// 32 fresh random bytes for its evaluation, to be kept with it.
+    pub fresh: &'a [u8; 32],
+    /// The most elements that this peer may ever be charged for this collection, epoch and type.
+    pub budget: u64,
 }
 
 /// Where an answer's frame lies in the record file.
@@ -190,9 +194,14 @@ pub enum Bound {
     SameAgain {
         /// The stored answer.
         answer: Option<Answer>,
+        /// What it was bound with, to be evaluated with again, so that the answer is the same. `None`
+        /// once it is answered, and for a chunk that an earlier version bound.
+        fresh: Option<[u8; 32]>,
     },
     /// The index is bound to other bytes. Refuse.
     Conflict,
+    /// The chunk before it is not bound. Refuse.
+    OutOfOrder,
     /// More than the session was granted of this type. Refuse.
     OverSessionGrant {
         /// Elements granted.
@@ -224,6 +233,8 @@ pub struct Chunk {
     pub answer: Option<Answer>,
     /// Its frame, while it has no answer.
     pub question: Option<Vec<u8>>,
+    /// What its answer is computed with again, while it has none.
+    pub fresh: Option<[u8; 32]>,
 }
 
 /// A run of the receiver that starts.

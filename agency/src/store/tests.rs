@@ -82,7 +82,18 @@ fn binding<'a>(session: &'a SessionId, index: u32, n: u32, digest: &'a Digest) -
         elements: n,
         digest,
         question: b"question",
+        fresh: &FRESH,
+        budget: NO_BUDGET,
     }
+}
+
+const FRESH: [u8; 32] = [5; 32];
+
+/// Binds one chunk.
+async fn bind(store: &dyn Store, chunk: ChunkBinding<'_>) -> Bound {
+    let mut bound = store.bind_chunks(&[chunk], 2).await.unwrap();
+    assert_eq!(bound.len(), 1);
+    bound.remove(0).unwrap()
 }
 
 #[tokio::test]
@@ -249,10 +260,7 @@ async fn refused_requests_are_spent_until_they_expire() {
     };
     assert_eq!(store.admit_session(&bad, &WIDE, 100).await.unwrap(), again);
     let digest = [1; 32];
-    let bound = store
-        .bind_chunk(&binding(&[1; 16], 0, 1, &digest), NO_BUDGET, 1)
-        .await
-        .unwrap();
+    let bound = bind(&*store, binding(&[1; 16], 0, 1, &digest)).await;
     assert_eq!(bound, Bound::NotOpen);
     assert_eq!(store.purge_refused(1000).await.unwrap(), 0);
     assert_eq!(store.purge_refused(1001).await.unwrap(), 1);
@@ -305,10 +313,9 @@ async fn sessions_in_progress_are_limited() {
     };
     let digest = [1; 32];
     for id in [2, 3] {
-        store
-            .bind_chunk(&binding(&[id; 16], 0, 1, &digest), NO_BUDGET, 150)
-            .await
-            .unwrap();
+        let id = [id; 16];
+        let chunk = binding(&id, 0, 1, &digest);
+        store.bind_chunks(&[chunk], 150).await.unwrap();
     }
     let got = store
         .admit_session(&request(6, "p"), &later, 160)
@@ -447,7 +454,7 @@ async fn migrations_run_once_and_a_newer_schema_is_refused() {
         .fetch_all(&pool)
         .await
         .unwrap();
-    assert_eq!(rows.len(), 3);
+    assert_eq!(rows.len(), 4);
     sqlx::query("INSERT INTO schema_migrations VALUES (99, 0)")
         .execute(&pool)
         .await

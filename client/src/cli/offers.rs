@@ -53,6 +53,7 @@ impl Report for Offers {
                 labels.join(", "),
                 entry.epoch.to_string(),
                 report::moment(entry.published_ms.get().cast_signed()),
+                report::kind_of_list(entry.kind, entry.covers.as_ref()),
             ]
         };
         super::list(
@@ -64,6 +65,7 @@ impl Report for Offers {
                 "labels",
                 "epoch",
                 "published",
+                "kind",
             ],
             self.collections.iter().map(row),
         )

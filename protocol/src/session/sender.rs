@@ -369,6 +369,12 @@ pub struct Evaluation {
 }
 
 impl Accepted {
+    /// The session it belongs to.
+    #[must_use]
+    pub fn session(&self) -> Hex<16> {
+        self.session
+    }
+
     /// Index of the chunk.
     #[must_use]
     pub fn index(&self) -> u32 {
@@ -394,7 +400,8 @@ impl Accepted {
     }
 
     /// Evaluates under the key of the chunk's type and proves it. Constant time in the key.
-    /// `fresh` must be 32 fresh random bytes, also when a chunk is evaluated a second time.
+    /// `fresh` must be 32 random bytes that serve this chunk alone. The same chunk with the same bytes
+    /// gives the same evaluation, proof included: so an answer that may have left can be given again.
     ///
     /// # Errors
     /// [`Error::Element`] if an element is not canonical or the identity; [`Error::Bug`] for a

@@ -65,7 +65,8 @@ pub struct Coverage {
 impl Coverage {
     /// Whether a later snapshot of the same list may say `now` where an earlier said `was`: a register
     /// gets complete for later days; for which states never changes within a chain of deltas.
-    pub(crate) fn may_follow(was: Option<&Self>, now: Option<&Self>) -> bool {
+    #[must_use]
+    pub fn may_follow(was: Option<&Self>, now: Option<&Self>) -> bool {
         match (was, now) {
             (None, None) => true,
             (Some(was), Some(now)) => {

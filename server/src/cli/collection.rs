@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use clap::{ArgGroup, Args, Subcommand, value_parser};
+use clap::{ArgGroup, Args, Subcommand};
 use comfy_table::Table;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -19,17 +19,15 @@ use tallystick_agency::{
     home::Home,
     publish::{self, NoDelta, PublishOptions, Published, Stage},
     store::{Collection, SqliteStore, Store},
-    table_flags::{FormatFlags, RejectFlags},
 };
 use tallystick_protocol::{
     group,
-    statements::{Hex, Name},
+    statements::{Coverage, Hex, ListKind, Name},
 };
-use tallystick_tables::Rejects;
 
-use super::{block_on, print};
+use super::{block_on, collection_args::TableArgs, print};
 use tallystick_agency::command::Context;
-use tallystick_agency::report::{Report, facts, list, moment, or_dash};
+use tallystick_agency::report::{Report, facts, kind_of_list, list, moment, or_dash};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CollectionCommand {
@@ -57,64 +55,6 @@ pub(super) struct PublishArgs {
     full: bool,
     #[command(flatten)]
     table: TableArgs,
-}
-
-/// How a table is read, and who may ask it.
-#[derive(Debug, Args)]
-pub(super) struct TableArgs {
-    /// Columns that make a key, for example document=passport,=UTO; repeatable (types and parts: `tally match --help`)
-    #[arg(long, value_name = "TYPE=COLUMN[,COLUMN]")]
-    pub(super) key: Vec<String>,
-    /// File that names keys and label columns
-    #[arg(long, value_name = "FILE", conflicts_with = "key")]
-    pub(super) mapping: Option<PathBuf>,
-    /// Columns that a match hands over
-    #[arg(long, value_name = "COLUMN[,COLUMN]", value_delimiter = ',')]
-    pub(super) label: Vec<String>,
-    /// Rules that turn values into elements: exact, eu-strict, eu-wide, or a .profile.toml [default: as before, else exact]
-    #[arg(long, value_name = "NAME")]
-    pub(super) profile: Option<String>,
-    /// A peer that may ask; repeatable [default: as before, else all peers]
-    #[arg(long, value_name = "PEER")]
-    pub(super) allow: Vec<Name>,
-    /// All peers may ask, also if fewer might before
-    #[arg(long, conflicts_with = "allow")]
-    pub(super) allow_all: bool,
-    /// Most elements in one session, padding included [default: as before, else of node.toml]
-    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(16..=1 << 32))]
-    pub(super) max_session_elements: Option<u64>,
-    /// Most elements of one peer under one key in an epoch [default: as before, else of
-    /// node.toml]
-    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=1 << 32))]
-    pub(super) peer_budget: Option<u64>,
-    #[command(flatten)]
-    rejects: RejectFlags,
-    /// Replace the file of --rejects if it exists
-    #[arg(long, requires = "rejects")]
-    force: bool,
-    #[command(flatten)]
-    pub(super) format: FormatFlags,
-}
-
-impl TableArgs {
-    /// What becomes of rejected keys.
-    pub(super) fn rejects(&self) -> Rejects {
-        self.rejects.rejects(self.force)
-    }
-
-    /// Who may ask: as the flags say, else as before. A list never widens by leaving the flag out.
-    pub(super) fn allowed(&self, before: Option<&Meta>) -> Option<Vec<Name>> {
-        if self.allow_all {
-            return None;
-        }
-        if self.allow.is_empty() {
-            return before.and_then(|meta| meta.allow.clone());
-        }
-        let mut names = self.allow.clone();
-        names.sort();
-        names.dedup();
-        Some(names)
-    }
 }
 
 pub(super) fn run(context: &Context, command: &CollectionCommand) -> Outcome<()> {
@@ -147,6 +87,8 @@ fn publish(context: &Context, args: &PublishArgs) -> Outcome<()> {
             allow: args.table.allowed(before.as_ref().map(|(_, meta)| meta)),
             max_session_elements: args.table.max_session_elements,
             peer_budget: args.table.peer_budget,
+            type_budgets: args.table.type_budgets()?,
+            list: args.table.list(),
             rotate: false,
             full: args.full,
         };
@@ -203,6 +145,11 @@ pub(super) struct Done {
     restarted: bool,
     max_session_elements: u64,
     peer_budget: u64,
+    /// What counts for each type.
+    budgets: BTreeMap<String, u64>,
+    /// What it says of itself; `null` where it does not.
+    kind: Option<ListKind>,
+    covers: Option<Coverage>,
     /// Names of the peers that may ask; `null` means all.
     pub(super) allow: Option<Vec<String>>,
     seconds: f64,
@@ -262,7 +209,11 @@ impl Done {
             ),
             ("evaluated before", self.resumed.to_string()),
             ("elements a session", self.max_session_elements.to_string()),
-            ("elements a peer", self.peer_budget.to_string()),
+            ("elements a peer", of_types(&self.budgets)),
+            (
+                "kind of list",
+                kind_of_list(self.kind, self.covers.as_ref()),
+            ),
             ("may ask", may_ask(self.allow.as_deref())),
             ("seconds", format!("{:.1}", self.seconds)),
         ])
@@ -290,6 +241,28 @@ fn rejected(all: &[Rejected]) -> String {
     match all.is_empty() {
         true => "0".to_owned(),
         false => all.iter().map(line).collect::<Vec<_>>().join("\n"),
+    }
+}
+
+/// The budgets of all types.
+fn budgets(meta: &Meta) -> BTreeMap<String, u64> {
+    let budgets = meta.budgets().into_iter();
+    budgets
+        .map(|(name, budget)| (name.to_string(), budget))
+        .collect()
+}
+
+/// One number where all types have the same, else one for each.
+fn of_types(budgets: &BTreeMap<String, u64>) -> String {
+    let mut numbers = budgets.values();
+    match numbers.next() {
+        Some(first) if numbers.all(|other| other == first) => first.to_string(),
+        _ => {
+            let each = budgets
+                .iter()
+                .map(|(name, budget)| format!("{budget} {name}"));
+            each.collect::<Vec<_>>().join(", ")
+        }
     }
 }
 
@@ -400,6 +373,9 @@ fn report(name: &Name, published: Published, meta: Meta, seconds: f64) -> Done {
         restarted: published.restarted,
         max_session_elements: meta.max_session_elements,
         peer_budget: meta.peer_budget,
+        budgets: budgets(&meta),
+        kind: meta.kind,
+        covers: meta.covers.clone(),
         allow: meta
             .allow
             .map(|names| names.iter().map(Name::to_string).collect()),
@@ -435,6 +411,9 @@ struct Entry {
     padded: u64,
     max_session_elements: u64,
     peer_budget: u64,
+    budgets: BTreeMap<String, u64>,
+    kind: Option<ListKind>,
+    covers: Option<Coverage>,
     allow: Option<Vec<String>>,
 }
 
@@ -444,6 +423,7 @@ impl Report for Collections {
     fn text(&self) -> String {
         let mut table = list(&[
             "collection",
+            "kind",
             "epoch",
             "types",
             "profile",
@@ -457,6 +437,7 @@ impl Report for Collections {
             let labels = one.label_columns.join(", ");
             table.add_row([
                 one.name.clone(),
+                kind_of_list(one.kind, one.covers.as_ref()),
                 one.epoch.to_string(),
                 one.types.join(", "),
                 one.profile.clone(),
@@ -500,6 +481,9 @@ fn entry(known: &Collection) -> Outcome<Entry> {
         padded: meta.elements,
         max_session_elements: meta.max_session_elements,
         peer_budget: meta.peer_budget,
+        budgets: budgets(&meta),
+        kind: meta.kind,
+        covers: meta.covers.clone(),
         allow: meta.allow.as_deref().map(texts),
     })
 }

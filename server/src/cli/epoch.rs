@@ -12,7 +12,8 @@ use tallystick_protocol::statements::Name;
 
 use super::{
     block_on,
-    collection::{Done, TableArgs, current, perform, unknown},
+    collection::{Done, current, perform, unknown},
+    collection_args::TableArgs,
     print,
 };
 use tallystick_agency::command::Context;
@@ -71,6 +72,8 @@ pub(super) fn run(context: &Context, command: &EpochCommand) -> Outcome<()> {
                 .max_session_elements
                 .or(Some(meta.max_session_elements)),
             peer_budget: args.table.peer_budget.or(Some(meta.peer_budget)),
+            type_budgets: args.table.type_budgets()?,
+            list: args.table.list(),
             rotate: true,
             full: false,
         };

@@ -13,6 +13,7 @@ mod check_peers;
 mod check_place;
 mod check_records;
 mod collection;
+mod collection_args;
 mod epoch;
 mod health;
 mod init;

@@ -51,6 +51,9 @@ const SECONDS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
+/// Upper bounds of the chunks of one transaction.
+const GROUPS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
 /// Identifier types of built-in profiles. Another one, of a later version, is counted as `other`.
 const TYPES: [&str; 4] = ["bytes", "document", "other", "text"];
 
@@ -146,25 +149,31 @@ impl Event {
 pub(crate) enum Stage {
     /// From an accepted connection to a peer that may speak.
     Handshake,
-    /// Binding and charging a chunk, in the store.
+    /// Binding and charging a chunk, with the wait for others of the same transaction.
     Charge,
+    /// One transaction that binds and charges, whatever it holds.
+    Commit,
     /// Waiting for a processor.
     Queue,
     /// Evaluating a chunk and proving it.
     Evaluate,
     /// Signing an answer and writing it down.
     Record,
+    /// Bringing answers that were written down to the disk, and noting where they lie.
+    Settle,
     /// Until the connection has taken an answer.
     Send,
 }
 
 impl Stage {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::Handshake,
         Self::Charge,
+        Self::Commit,
         Self::Queue,
         Self::Evaluate,
         Self::Record,
+        Self::Settle,
         Self::Send,
     ];
 
@@ -172,9 +181,11 @@ impl Stage {
         match self {
             Self::Handshake => "handshake",
             Self::Charge => "charge",
+            Self::Commit => "commit",
             Self::Queue => "queue",
             Self::Evaluate => "evaluate",
             Self::Record => "record",
+            Self::Settle => "settle",
             Self::Send => "send",
         }
     }
@@ -223,6 +234,7 @@ pub(crate) struct Metrics {
     connections: Counter,
     connections_refused: Counters,
     stages: Family<Label, Histogram, Durations>,
+    groups: Histogram,
     connections_open: Gauge,
     sessions_served: Gauge,
     chunks: Gauge,
@@ -273,6 +285,7 @@ impl Metrics {
                 "Connections that were not let in, by code",
             ),
             stages: Family::new_with_constructor(Durations),
+            groups: Histogram::new(GROUPS),
             connections_open: Gauge::default(),
             sessions_served: Gauge::default(),
             chunks: Gauge::default(),
@@ -292,6 +305,11 @@ impl Metrics {
             "Time that parts of the work took, by stage",
             Unit::Seconds,
             metrics.stages.clone(),
+        );
+        own.register(
+            "commit_group_chunks",
+            "Chunks that were bound and charged in one transaction",
+            metrics.groups.clone(),
         );
         own.register(
             "connections",
@@ -393,6 +411,11 @@ impl Metrics {
         let known = TYPES.iter().find(|known| **known == type_name);
         let label = [("type", *known.unwrap_or(&"other"))];
         self.elements.get_or_create(&label).inc_by(elements.into());
+    }
+
+    /// So many chunks go into one transaction.
+    pub(crate) fn group(&self, chunks: usize) {
+        self.groups.observe(chunks as f64);
     }
 
     /// A peer that may connect called.

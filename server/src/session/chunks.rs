@@ -1,4 +1,9 @@
 //! A granted session: chunks are charged, evaluated, answered, until the receiver closes.
+//!
+//! Chunks are accepted and handed to the committer in order; while their binding waits for its
+//! transaction the next are read. Each is evaluated once it is bound, and answered in order. Both frames
+//! stand in the record before an answer leaves; that they are on the disk is seen to a little later, for
+//! many at once: what a crash takes is computed again, and is the same to the byte (`stored`).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,8 +16,7 @@ use tallystick_agency::{
     collections::EpochKeys,
     peers::int,
     records::{Place, RecordFile},
-    store::{Answer, Bound, ChunkBinding, SessionStatus},
-    worker::WorkerPanic,
+    store::{Answer, Bound, SessionStatus},
 };
 use tallystick_protocol::{
     error::Error,
@@ -24,9 +28,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     End, Link, blocking, entry, epoch_over,
-    stored::{Rebuilt, charges, rebuild},
+    stored::{Rebuilt, charges},
 };
 use crate::{
+    committer::{self, Binding},
     connections::PeerIdentity,
     metrics::{Event, Held, Stage},
     node::Node,
@@ -34,15 +39,49 @@ use crate::{
 
 /// How often a running session looks whether it may go on.
 const TICK: Duration = Duration::from_secs(1);
+/// Answers are brought to the disk when they have this many elements together, or when the first of
+/// them is this old: so much is computed again after a crash of the machine.
+const UNSETTLED_ELEMENTS: u64 = 8192;
+const UNSETTLED: Duration = Duration::from_secs(1);
 
-/// A chunk under evaluation.
+/// A chunk that is being bound, or under evaluation.
 struct InFlight {
-    blinded: Frame,
+    blinded: Arc<Frame>,
     index: u32,
+    elements: u32,
     type_name: String,
     /// Ends with the connection, so that nothing is evaluated for nobody.
-    work: AbortOnDropHandle<Result<Result<Evaluation, Error>, WorkerPanic>>,
+    work: AbortOnDropHandle<Result<Evaluation>>,
     _counted: Held,
+}
+
+/// Answers that stand in the record, and may have left, and of which the store does not know.
+#[derive(Debug, Default)]
+pub(super) struct Unsettled {
+    pub(super) answers: Vec<(u32, Answer)>,
+    elements: u64,
+    since: Option<Instant>,
+}
+
+impl Unsettled {
+    pub(super) fn push(&mut self, index: u32, place: Place, elements: u32) {
+        let answer = Answer {
+            offset: place.offset,
+            len: place.length,
+        };
+        self.answers.push((index, answer));
+        self.elements += u64::from(elements);
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    /// When they are to be settled at the latest.
+    fn due(&self) -> Option<Instant> {
+        Some(self.since? + UNSETTLED)
+    }
+
+    fn is_due(&self) -> bool {
+        self.elements >= UNSETTLED_ELEMENTS || self.due().is_some_and(|due| due <= Instant::now())
+    }
 }
 
 /// A granted session.
@@ -54,6 +93,7 @@ pub(super) struct Run {
     pub(super) keys: Arc<EpochKeys>,
     /// For each answered chunk: digest of the question, place of the answer.
     pub(super) answered: HashMap<[u8; 32], Place>,
+    pub(super) unsettled: Unsettled,
 }
 
 impl Run {
@@ -65,33 +105,32 @@ impl Run {
     ) -> Result<(Self, Frame), End> {
         let session = asked.request().session;
         let collection = asked.request().collection.clone();
-        let bound = node.store.chunks(&session.0).await?;
-        let Rebuilt {
-            record,
-            grant,
-            serving,
-            answered,
-        } = rebuild(node, asked, &bound)?;
+        let rebuilt = Rebuilt::new(node, asked).await?;
         let offered = node.offered(&identity.agency, collection.as_str()).await?;
-        let epoch = serving.agreement().grant().epoch.get();
+        let epoch = rebuilt.serving.agreement().grant().epoch.get();
         let Some(offered) = offered.filter(|offered| offered.epoch == epoch) else {
             return Err(epoch_over().into());
         };
         let keys = node.keys(&offered)?;
+        // What the receiver has of it must be there before it goes on.
+        let (rebuilt, unanswerable) = rebuilt.answer_lost(node, Some(&keys)).await?;
+        if let Some(why) = unanswerable {
+            return Err(why.into());
+        }
         node.metrics.session(Event::Resumed);
-        tracing::info!(peer = identity.agency, session = %session, chunks = answered.len(), "resumed");
-        let node = Arc::clone(node);
-        Ok((
-            Self {
-                node,
-                identity,
-                serving,
-                record,
-                keys,
-                answered,
-            },
-            grant,
-        ))
+        let chunks = rebuilt.answered.len();
+        tracing::info!(peer = identity.agency, session = %session, chunks, "resumed");
+        let mut run = Self {
+            node: Arc::clone(node),
+            identity,
+            serving: rebuilt.serving,
+            record: rebuilt.record,
+            keys,
+            answered: rebuilt.answered,
+            unsettled: rebuilt.unsettled,
+        };
+        run.settle().await?;
+        Ok((run, rebuilt.grant))
     }
 
     /// Takes chunks and gives answers until the receiver closes or the session may not go on. It may
@@ -121,6 +160,7 @@ impl Run {
             }
             let wants = closing.is_none() && in_flight.len() < window;
             let in_flight_none = in_flight.is_empty();
+            let due = self.unsettled.due();
             tokio::select! {
                 biased;
                 evaluation = first(&mut in_flight) => {
@@ -131,7 +171,11 @@ impl Run {
                     let sending = Instant::now();
                     link.send(frame).await?;
                     self.node.metrics.stage(Stage::Send, sending);
+                    if self.unsettled.is_due() {
+                        self.settle().await?;
+                    }
                 }
+                () = until(due) => self.settle().await?,
                 frame = async {
                     match in_flight_none {
                         true => link.next().await,
@@ -144,7 +188,7 @@ impl Run {
                             if let Some(answer) = self.known(&frame)? {
                                 link.send(answer).await?;
                             } else {
-                                let (run, chunk) = self.take(frame).await?;
+                                let (run, chunk) = self.take(frame)?;
                                 self = run;
                                 in_flight.push_back(chunk);
                             }
@@ -170,88 +214,51 @@ impl Run {
         }
     }
 
-    /// Checks a chunk, binds and charges it, starts its evaluation.
-    async fn take(mut self, frame: Frame) -> Result<(Self, InFlight), End> {
-        let session = self.serving.agreement().request().session;
+    /// Checks a chunk, hands it in to be bound and charged, and has it evaluated when it is.
+    fn take(mut self, frame: Frame) -> Result<(Self, InFlight), End> {
         let accepted: Accepted;
         (self.serving, accepted) = self.serving.receive(&frame)?;
-        let collection = &self.serving.agreement().request().collection;
-        let offered = self
-            .node
-            .offered(&self.identity.agency, collection.as_str())
-            .await?;
-        let epoch = self.serving.agreement().grant().epoch.get();
-        let offered = offered.filter(|offered| offered.epoch == epoch);
-        let budget = offered.ok_or_else(epoch_over)?.meta.peer_budget;
+        let agreement = self.serving.agreement();
         let elements = u32::try_from(accepted.elements())
             .map_err(|_| AgencyError::Bug("elements of a chunk".to_owned()))?;
-        let binding = ChunkBinding {
-            session: &session.0,
+        let frame = Arc::new(frame);
+        let fresh: [u8; 32] = rand::random();
+        let asked = Instant::now();
+        let outcome = self.node.committer.bind(Binding {
+            session: agreement.request().session,
+            peer: self.identity.agency.clone(),
+            collection: agreement.request().collection.clone(),
+            epoch: agreement.grant().epoch.get(),
             index: accepted.index(),
-            element_type: accepted.type_name().as_str(),
+            type_name: accepted.type_name().clone(),
             elements,
-            digest: &accepted.digest().0,
-            question: frame.bytes(),
-        };
-        let refused = |code, message: &str| {
-            let message = message.to_owned();
-            Err(AgencyError::Refused { code, message })
-        };
-        let charging = Instant::now();
-        match self
-            .node
-            .store
-            .bind_chunk(&binding, budget, clock::now_ms())
-            .await?
-        {
-            Bound::New { .. } => {
-                let metrics = &self.node.metrics;
-                metrics.stage(Stage::Charge, charging);
-                metrics.charged(accepted.type_name().as_str(), elements);
-            }
-            Bound::SameAgain { .. } => {}
-            Bound::Conflict => {
-                return Err(Error::Mismatch {
-                    what: "blinded chunk",
-                    field: "its index is bound to other bytes",
-                }
-                .into());
-            }
-            Bound::OverSessionGrant { .. } => refused("over-grant", "more than was granted")?,
-            Bound::OverBudget { .. } => refused(
-                "quota-exceeded",
-                "the budget of this collection and epoch is spent",
-            )?,
-            Bound::NotOpen => refused("not-open", "the session is over")?,
-        }
-        let receipt = ChargeReceipt::committed(session, accepted.index(), accepted.digest());
-        let key = self
-            .keys
-            .get(accepted.type_name())
-            .cloned()
-            .ok_or_else(|| AgencyError::Bug("a granted type without a key".to_owned()))?;
+            digest: accepted.digest().0,
+            frame: Arc::clone(&frame),
+            fresh,
+            urgent: agreement.request().is_shift(),
+        });
         let (index, type_name) = (accepted.index(), accepted.type_name().to_string());
-        let node = Arc::clone(&self.node);
+        let (node, keys) = (Arc::clone(&self.node), Arc::clone(&self.keys));
         let counted = node.metrics.chunk();
         let work = AbortOnDropHandle::new(tokio::spawn(async move {
-            let fresh: [u8; 32] = rand::random();
-            let asked = Instant::now();
-            // Not the node, which owns the pool.
-            let metrics = Arc::clone(&node.metrics);
-            let evaluated = node.pool.run(move || {
-                metrics.stage(Stage::Queue, asked);
-                let started = Instant::now();
-                let evaluation = accepted.evaluate(&receipt, &key, &fresh);
-                metrics.stage(Stage::Evaluate, started);
-                evaluation
-            });
-            evaluated.await
+            let bound = outcome.await.map_err(|_| committer::gone())??;
+            let fresh = match bound {
+                Bound::New { .. } => {
+                    node.metrics.stage(Stage::Charge, asked);
+                    node.metrics
+                        .charged(accepted.type_name().as_str(), elements);
+                    fresh
+                }
+                other => again(other)?,
+            };
+            evaluate(&node, accepted, &keys, fresh).await
         }));
         Ok((
             self,
             InFlight {
                 blinded: frame,
                 index,
+                elements,
                 type_name,
                 work,
                 _counted: counted,
@@ -259,35 +266,43 @@ impl Run {
         ))
     }
 
-    /// Signs an evaluation and writes question and answer down before it leaves.
+    /// Signs an evaluation and writes question and answer into the record before it leaves.
     async fn answer(
         mut self,
         done: InFlight,
         evaluation: Evaluation,
     ) -> Result<(Self, Frame), End> {
-        let session = self.serving.agreement().request().session;
         let recording = Instant::now();
         let frame;
         (self.serving, frame) = self.serving.answer(evaluation)?;
         let record = &mut self.record;
         let place = blocking(|| {
             record.append(&done.blinded)?;
-            let place = record.append(&frame)?;
-            record.sync()?;
-            Ok(place)
+            record.append(&frame)
         })?;
-        let answer = Answer {
-            offset: place.offset,
-            len: place.length,
-        };
-        self.node
-            .store
-            .chunk_answered(&session.0, done.index, answer)
-            .await?;
         self.node.metrics.stage(Stage::Record, recording);
+        self.unsettled.push(done.index, place, done.elements);
         self.answered.insert(done.blinded.digest(), place);
+        let session = self.serving.agreement().request().session;
         tracing::debug!(session = %session, chunk = done.index, kind = done.type_name, "answered");
         Ok((self, frame))
+    }
+
+    /// Brings what was answered to the disk, and then has the store forget its questions.
+    async fn settle(&mut self) -> Result<()> {
+        let unsettled = std::mem::take(&mut self.unsettled);
+        if unsettled.answers.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        blocking(|| self.record.sync())?;
+        let session = self.serving.agreement().request().session;
+        let store = &self.node.store;
+        store
+            .chunks_answered(&session.0, &unsettled.answers)
+            .await?;
+        self.node.metrics.stage(Stage::Settle, started);
+        Ok(())
     }
 
     /// Checks the receiver's closing, signs ours, closes the record, tells the peer.
@@ -380,9 +395,69 @@ async fn first(in_flight: &mut VecDeque<InFlight>) -> Result<Evaluation> {
     match in_flight.front_mut() {
         None => std::future::pending().await,
         Some(chunk) => match (&mut chunk.work).await {
-            Ok(Ok(evaluation)) => Ok(evaluation?),
-            Ok(Err(panic)) => Err(panic.into()),
+            Ok(evaluated) => evaluated,
             Err(join) => Err(AgencyError::Bug(join.to_string())),
         },
     }
+}
+
+/// Waits until then; for ever if there is no such time.
+async fn until(then: Option<Instant>) {
+    match then {
+        None => std::future::pending().await,
+        Some(then) => tokio::time::sleep_until(then.into()).await,
+    }
+}
+
+/// With what a chunk that was bound before is evaluated; or why it is not.
+fn again(bound: Bound) -> Result<[u8; 32]> {
+    let refused = |code, message: &str| AgencyError::Refused {
+        code,
+        message: message.to_owned(),
+    };
+    Err(match bound {
+        // An earlier version kept nothing: then no answer has left, either, of which we do not know.
+        Bound::SameAgain { fresh, .. } => return Ok(fresh.unwrap_or_else(rand::random)),
+        Bound::Conflict => Error::Mismatch {
+            what: "blinded chunk",
+            field: "its index is bound to other bytes",
+        }
+        .into(),
+        Bound::OverSessionGrant { .. } => refused("over-grant", "more than was granted"),
+        Bound::OverBudget { .. } => refused(
+            "quota-exceeded",
+            "the budget of this collection and epoch is spent",
+        ),
+        Bound::NotOpen => refused("not-open", "the session is over"),
+        // Who hands in waits for the first that is refused, and reports that.
+        Bound::OutOfOrder | Bound::New { .. } => {
+            AgencyError::Bug("a chunk was bound out of order".to_owned())
+        }
+    })
+}
+
+/// Evaluates a chunk that is bound, off the async threads.
+pub(super) async fn evaluate(
+    node: &Node,
+    accepted: Accepted,
+    keys: &EpochKeys,
+    fresh: [u8; 32],
+) -> Result<Evaluation> {
+    let session = accepted.session();
+    let receipt = ChargeReceipt::committed(session, accepted.index(), accepted.digest());
+    let key = keys
+        .get(accepted.type_name())
+        .cloned()
+        .ok_or_else(|| AgencyError::Bug("a granted type without a key".to_owned()))?;
+    let asked = Instant::now();
+    // Not the node, which owns the pool.
+    let metrics = Arc::clone(&node.metrics);
+    let evaluated = node.pool.run(move || {
+        metrics.stage(Stage::Queue, asked);
+        let started = Instant::now();
+        let evaluation = accepted.evaluate(&receipt, &key, &fresh);
+        metrics.stage(Stage::Evaluate, started);
+        evaluation
+    });
+    Ok(evaluated.await??)
 }

@@ -1,8 +1,8 @@
 //! One session, from the sender's side: admit, grant, charge, evaluate, answer, close.
 //!
-//! What must survive a crash is written before anything leaves: the session before its grant, the
-//! charge and the binding of a chunk before its evaluation, both frames of a chunk before its
-//! answer, both closings before ours is sent. A receiver that lost its connection sends the same
+//! What must survive a crash is on the disk before anything leaves: the session before its grant, the
+//! charge and the binding of a chunk, with all that its answer is computed from, before its evaluation,
+//! both closings before ours is sent. A receiver that lost its connection sends the same
 //! bytes again and gets the same answers; nothing is charged twice.
 //!
 //! ```text
@@ -319,6 +319,7 @@ async fn drive(
         record,
         keys: terms.keys,
         answered: std::collections::HashMap::new(),
+        unsettled: chunks::Unsettled::default(),
     };
     let granted = async {
         link.send(grant).await?;
@@ -453,7 +454,7 @@ fn blocking<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     tokio::task::block_in_place(work)
 }
 
-fn epoch_over() -> AgencyError {
+pub(crate) fn epoch_over() -> AgencyError {
     AgencyError::Refused {
         code: "epoch-over",
         message: "the collection has a new epoch or is gone; start a new session".to_owned(),

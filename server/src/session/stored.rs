@@ -4,29 +4,31 @@
 use std::{collections::HashMap, sync::Arc};
 
 use tallystick_agency::{
-    AgencyError, Result, clock,
+    AgencyError, Kind as ErrorKind, Result, clock,
+    collections::{EpochKeys, Meta},
     peers::int,
     records::{self, Place, RecordFile},
-    store::{Chunk, Session, SessionStatus},
+    store::{Answer, Chunk, Session, SessionStatus},
 };
 use tallystick_protocol::{
     error::Error,
     frame::{Frame, FrameReader, Kind},
     session::{Asked, Serving},
-    statements::{Charge, Hex, Int, SenderClosing, Status, open},
+    statements::{Charge, Hex, Int, SenderClosing, SenderReference, Status, open},
 };
 
-use super::{End, Link, blocking, entry};
+use super::{
+    End, Link, blocking,
+    chunks::{Unsettled, evaluate},
+    entry,
+};
 use crate::{metrics::Event, node::Node};
 
 /// What the session cost, as its closing states it.
 pub(super) async fn charges(node: &Node, serving: &Serving, peer: &str) -> Result<Vec<Charge>> {
     let grant = serving.agreement().grant();
     let known = node.store.collection(grant.collection.as_str()).await?;
-    let budget = match known {
-        Some(known) => tallystick_agency::collections::Meta::of(&known)?.peer_budget,
-        None => 0,
-    };
+    let meta = known.as_ref().map(Meta::of).transpose()?;
     let mut charges = Vec::new();
     for (type_name, spent) in serving.progress().spent() {
         let (name, epoch) = (grant.collection.as_str(), grant.epoch.get());
@@ -34,6 +36,7 @@ pub(super) async fn charges(node: &Node, serving: &Serving, peer: &str) -> Resul
             .store
             .charged(peer, name, epoch, type_name.as_str())
             .await?;
+        let budget = meta.as_ref().map_or(0, |meta| meta.budget(type_name));
         let after = budget.saturating_sub(charged);
         charges.push(Charge {
             type_name: type_name.clone(),
@@ -103,20 +106,19 @@ async fn close_record(node: &Node, known: &Session, now: i64) -> Result<([u8; 32
     })?;
     // What this node took once is damaged if it does not hold any more.
     let asked = Asked::open(request, &peer, node.me.clone()).map_err(|_| broken(&session))?;
-    let bound = node.store.chunks(&session.0).await?;
+    let rebuilt = Rebuilt::new(node, asked).await?;
+    let grant = rebuilt.serving.agreement().grant();
+    let keys = node
+        .keys_in_force(&grant.collection, grant.epoch.get())
+        .await?;
+    // What was charged is in the record, and what was answered; also where nobody knows any more
+    // whether the answer has left.
+    let (rebuilt, _) = rebuilt.answer_lost(node, keys.as_deref()).await?;
     let Rebuilt {
         mut record,
-        mut serving,
-        answered,
+        serving,
         ..
-    } = rebuild(node, asked, &bound)?;
-    // What was charged and not answered is in the record, too.
-    for chunk in bound.into_iter().skip(answered.len()) {
-        let question = chunk.question.ok_or_else(|| broken(&session))?;
-        let question = Frame::from_bytes(question).map_err(|_| broken(&session))?;
-        serving = serving.receive(&question).map_err(|_| broken(&session))?.0;
-        blocking(|| record.append(&question))?;
-    }
+    } = rebuilt;
     let charged = charges(node, &serving, &known.peer).await?;
     let elements = charged.iter().map(|charge| charge.elements.get()).sum();
     let closing = serving.abort(charged, int(now)?.get())?;
@@ -165,20 +167,55 @@ fn broken(session: &Hex<16>) -> AgencyError {
     }
 }
 
-/// A session as its record has it.
+/// A session as its record has it, brought to where it stood.
 pub(super) struct Rebuilt {
     pub(super) record: RecordFile,
     pub(super) grant: Frame,
     pub(super) serving: Serving,
     pub(super) answered: HashMap<[u8; 32], Place>,
+    /// Answers in the record of which the store does not know.
+    pub(super) unsettled: Unsettled,
+    /// Chunks that are bound, and whose answer the record has not: none was given, or a crash took it.
+    lost: Vec<Chunk>,
 }
 
-/// Reads a record that was left open and brings the session to where it stood. `bound` is what the
-/// store knows of its chunks: an answer that the record must hold and does not was lost. Questions
-/// without an answer are cut off; the store has them.
-pub(super) fn rebuild(node: &Node, asked: Asked, bound: &[Chunk]) -> Result<Rebuilt> {
-    let session = asked.request().session;
-    blocking(|| {
+/// What came of reading a record.
+enum Read {
+    Whole(Box<Rebuilt>),
+    /// The answer to the chunk of this index is damaged, and was not known to be on the disk.
+    Damaged(usize),
+}
+
+impl Rebuilt {
+    /// Reads the record that was left open. What the store knows to be in it must be there. What came
+    /// behind was perhaps never on the disk: as much of it as is whole is taken and written once more,
+    /// the rest is lost.
+    pub(super) async fn new(node: &Node, asked: Asked) -> Result<Self> {
+        let session = asked.request().session;
+        let receiver = &asked.request().receiver;
+        let peer = SenderReference {
+            agency: receiver.agency.clone(),
+            signing_key: receiver.signing_key,
+        };
+        let request = asked.frame().clone();
+        let bound = node.bound(&session).await?;
+        blocking(|| {
+            let mut most = bound.len();
+            loop {
+                // What this node took once is damaged if it does not hold any more.
+                let asked = Asked::open(request.clone(), &peer, node.me.clone())
+                    .map_err(|_| broken(&session))?;
+                match Self::read(node, asked, &bound, most)? {
+                    Read::Whole(rebuilt) => return Ok(*rebuilt),
+                    Read::Damaged(index) => most = index,
+                }
+            }
+        })
+    }
+
+    /// Reads it with at most so many chunks.
+    fn read(node: &Node, asked: Asked, bound: &[Chunk], most: usize) -> Result<Read> {
+        let session = asked.request().session;
         let (mut record, frames) = RecordFile::reopen(&node.home.records_dir(), session)?;
         let [(_, request), (_, grant), chunks @ ..] = &frames[..] else {
             return Err(broken(&session));
@@ -186,46 +223,111 @@ pub(super) fn rebuild(node: &Node, asked: Asked, bound: &[Chunk]) -> Result<Rebu
         if record.frame_at(*request)? != *asked.frame() {
             return Err(broken(&session));
         }
+        let behind_grant = grant.offset + u64::from(grant.length);
         let grant = record.frame_at(*grant)?;
         let nonce = node.nonce(&session);
         let key = Arc::clone(&node.key);
         let resumed = asked.resume(node.kernel, &grant, nonce, key);
-        let mut serving = resumed.map_err(|_| broken(&session))?;
-        let mut answered = HashMap::new();
-        let mut stored = bound.iter();
-        for (at, pair) in chunks.chunks(2).enumerate() {
-            let [
-                (Kind::BlindedChunk, question),
-                (Kind::EvaluatedChunk, place),
-            ] = pair
-            else {
-                record.cut(pair[0].1.offset)?;
-                break;
-            };
-            let known = stored.next().ok_or_else(|| broken(&session))?;
-            let question = record.frame_at(*question)?;
-            let elsewhere = known
-                .answer
-                .is_some_and(|answer| (answer.offset, answer.len) != (place.offset, place.length));
-            if known.index as usize != at || known.digest != question.digest() || elsewhere {
-                return Err(broken(&session));
-            }
-            // What was taken once is damaged if it does not hold any more.
-            let taken = serving.receive(&question).map_err(|_| broken(&session))?.0;
-            let answer = record.frame_at(*place)?;
-            serving = taken.replay(&answer).map_err(|_| broken(&session))?;
-            answered.insert(question.digest(), *place);
-        }
-        if stored.any(|chunk| chunk.answer.is_some()) {
-            return Err(broken(&session));
-        }
-        Ok(Rebuilt {
+        let mut rebuilt = Self {
+            serving: resumed.map_err(|_| broken(&session))?,
             record,
             grant,
-            serving,
-            answered,
-        })
-    })
+            answered: HashMap::new(),
+            unsettled: Unsettled::default(),
+            lost: Vec::new(),
+        };
+        let mut whole = behind_grant;
+        let mut again = Vec::new();
+        for (at, (known, pair)) in bound.iter().zip(chunks.chunks(2)).enumerate() {
+            let settled = known.answer.is_some();
+            // An index is that of a row: they are bound without a gap.
+            if known.index as usize != at {
+                return Err(broken(&session));
+            }
+            let [(Kind::BlindedChunk, asked), (Kind::EvaluatedChunk, place)] = pair else {
+                break;
+            };
+            if !settled && at >= most {
+                break;
+            }
+            let question = rebuilt.record.frame_at(*asked)?;
+            let here =
+                |answer: &Answer| (answer.offset, answer.len) == (place.offset, place.length);
+            let is_it = known.digest == question.digest();
+            if settled && !(is_it && known.answer.as_ref().is_some_and(here)) {
+                return Err(broken(&session));
+            }
+            if !is_it {
+                return Ok(Read::Damaged(at));
+            }
+            // What was taken once is damaged if it does not hold any more.
+            let taken = rebuilt.serving.receive(&question);
+            let taken = taken.map_err(|_| broken(&session))?.0;
+            let answer = rebuilt.record.frame_at(*place)?;
+            rebuilt.serving = match taken.replay(&answer) {
+                Ok(serving) => serving,
+                Err(_) if settled => return Err(broken(&session)),
+                Err(_) => return Ok(Read::Damaged(at)),
+            };
+            rebuilt.answered.insert(question.digest(), *place);
+            match settled {
+                true => whole = place.offset + u64::from(place.length),
+                false => {
+                    rebuilt.unsettled.push(known.index, *place, known.elements);
+                    again.push([question, answer]);
+                }
+            }
+        }
+        let read = rebuilt.answered.len();
+        rebuilt.lost = bound.get(read..).unwrap_or_default().to_vec();
+        // Answers are noted in their order.
+        if rebuilt.lost.iter().any(|chunk| chunk.answer.is_some()) {
+            return Err(broken(&session));
+        }
+        // A disk that failed to take them once would not be asked again for the same pages.
+        rebuilt.record.cut(whole)?;
+        for frame in again.iter().flatten() {
+            rebuilt.record.append(frame)?;
+        }
+        Ok(Read::Whole(Box::new(rebuilt)))
+    }
+
+    /// Answers what is bound and has no answer in the record, with what it was bound with: an answer
+    /// that has left before comes out the same to the byte. Without keys, or from the first that cannot
+    /// be evaluated, the record gets the questions alone; that fault of the peer's is given back.
+    pub(super) async fn answer_lost(
+        mut self,
+        node: &Node,
+        mut keys: Option<&EpochKeys>,
+    ) -> Result<(Self, Option<AgencyError>)> {
+        let session = self.serving.agreement().request().session;
+        let mut fault = None;
+        for chunk in std::mem::take(&mut self.lost) {
+            let question = chunk.question.ok_or_else(|| broken(&session))?;
+            let question = Frame::from_bytes(question).map_err(|_| broken(&session))?;
+            let taken = self.serving.receive(&question);
+            let (serving, accepted) = taken.map_err(|_| broken(&session))?;
+            self.serving = serving;
+            blocking(|| self.record.append(&question))?;
+            let Some(known) = keys else { continue };
+            // An earlier version kept nothing, and sent nothing that was not on the disk.
+            let fresh = chunk.fresh.unwrap_or_else(rand::random);
+            let evaluation = match evaluate(node, accepted, known, fresh).await {
+                Ok(evaluation) => evaluation,
+                Err(error) if error.kind() == ErrorKind::PeerFault => {
+                    (keys, fault) = (None, Some(error));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let answer;
+            (self.serving, answer) = self.serving.answer(evaluation)?;
+            let place = blocking(|| self.record.append(&answer))?;
+            self.unsettled.push(chunk.index, place, chunk.elements);
+            self.answered.insert(question.digest(), place);
+        }
+        Ok((self, fault))
+    }
 }
 
 /// Gives a receiver that lost the end of a closed session the same answers again: for each frame

@@ -132,9 +132,11 @@ fn charge(place: &Place, home: &str) {
             elements: 16,
             digest: &[9; 32],
             question: b"chunk",
+            fresh: &[5; 32],
+            budget: 100,
         };
-        let bound = store.bind_chunk(&chunk, 100, now).await.unwrap();
-        assert_eq!(bound, Bound::New { charged_total: 16 });
+        let bound = store.bind_chunks(&[chunk], now).await.unwrap().remove(0);
+        assert_eq!(bound.unwrap(), Bound::New { charged_total: 16 });
         store.close().await;
     });
 }

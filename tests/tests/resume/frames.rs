@@ -233,9 +233,11 @@ async fn an_index_that_is_bound_takes_no_other_bytes() {
         elements: 64,
         digest: &lost.digest(),
         question: lost.bytes(),
+        fresh: &[7; 32],
+        budget: BUDGET,
     };
-    let bound = store.bind_chunk(&binding, BUDGET, clock::now_ms()).await;
-    assert!(matches!(bound.unwrap(), Bound::New { .. }));
+    let bound = store.bind_chunks(&[binding], clock::now_ms()).await;
+    assert!(matches!(bound.unwrap()[..], [Ok(Bound::New { .. })]));
     store.close().await;
     call.send(&second).await;
     let status = next(&mut call).await.unwrap_err();

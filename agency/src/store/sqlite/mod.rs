@@ -6,6 +6,7 @@
 
 mod book;
 mod care;
+mod chunks;
 mod peers;
 mod schema;
 mod sessions;
@@ -207,16 +208,15 @@ impl Store for SqliteStore {
     ) -> Result<()> {
         self.end_session(session, status, record, now_ms).await
     }
-    async fn bind_chunk(
+    async fn bind_chunks(
         &self,
-        chunk: &ChunkBinding<'_>,
-        budget: u64,
+        chunks: &[ChunkBinding<'_>],
         now_ms: i64,
-    ) -> Result<Bound> {
-        self.bind(chunk, budget, now_ms).await
+    ) -> Result<Vec<Result<Bound>>> {
+        self.bind_all(chunks, now_ms).await
     }
-    async fn chunk_answered(&self, session: &SessionId, index: u32, answer: Answer) -> Result<()> {
-        self.note_answer(session, index, answer).await
+    async fn chunks_answered(&self, session: &SessionId, answers: &[(u32, Answer)]) -> Result<()> {
+        self.note_answers(session, answers).await
     }
     async fn chunks(&self, session: &SessionId) -> Result<Vec<Chunk>> {
         self.get_chunks(session).await

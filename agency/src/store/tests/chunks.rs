@@ -10,20 +10,32 @@ async fn chunks_are_bound_once_and_charged_once() {
     new.grants[0].granted = 100;
     store.admit_session(&new, &WIDE, 1).await.unwrap();
     let (id, one, two) = ([1; 16], [1; 32], [2; 32]);
-    let bind = async |b: ChunkBinding<'_>, budget| store.bind_chunk(&b, budget, 2).await.unwrap();
-
-    let got = bind(binding(&id, 0, 60, &one), 1000).await;
+    let got = bind(&*store, binding(&id, 0, 60, &one)).await;
     assert_eq!(got, Bound::New { charged_total: 60 });
     // Again: not charged, no answer yet. Other bytes, type or count: refused.
-    let got = bind(binding(&id, 0, 60, &one), 0).await;
-    assert_eq!(got, Bound::SameAgain { answer: None });
-    assert_eq!(bind(binding(&id, 0, 60, &two), 1000).await, Bound::Conflict);
-    assert_eq!(bind(binding(&id, 0, 61, &one), 1000).await, Bound::Conflict);
+    let again = ChunkBinding {
+        budget: 0,
+        fresh: &[9; 32],
+        ..binding(&id, 0, 60, &one)
+    };
+    let same = Bound::SameAgain {
+        answer: None,
+        fresh: Some(FRESH),
+    };
+    assert_eq!(
+        bind(&*store, again).await,
+        same,
+        "with what it was bound first"
+    );
+    let conflict = binding(&id, 0, 60, &two);
+    assert_eq!(bind(&*store, conflict).await, Bound::Conflict);
+    let conflict = binding(&id, 0, 61, &one);
+    assert_eq!(bind(&*store, conflict).await, Bound::Conflict);
     let over = Bound::OverSessionGrant {
         granted: 100,
         used: 60,
     };
-    assert_eq!(bind(binding(&id, 1, 41, &two), 1000).await, over);
+    assert_eq!(bind(&*store, binding(&id, 1, 41, &two)).await, over);
     let other_type = ChunkBinding {
         element_type: "text",
         ..binding(&id, 1, 1, &two)
@@ -32,10 +44,16 @@ async fn chunks_are_bound_once_and_charged_once() {
         granted: 0,
         used: 0,
     };
-    assert_eq!(bind(other_type, 1000).await, none);
-    let got = bind(binding(&id, 1, 40, &two), 99).await;
-    assert_eq!(got, Bound::OverBudget { charged: 60 });
-    let got = bind(binding(&id, 1, 40, &two), 100).await;
+    assert_eq!(bind(&*store, other_type).await, none);
+    let ahead = binding(&id, 2, 1, &two);
+    assert_eq!(bind(&*store, ahead).await, Bound::OutOfOrder);
+    let at = |budget| ChunkBinding {
+        budget,
+        ..binding(&id, 1, 40, &two)
+    };
+    let over = Bound::OverBudget { charged: 60 };
+    assert_eq!(bind(&*store, at(99)).await, over);
+    let got = bind(&*store, at(100)).await;
     assert_eq!(got, Bound::New { charged_total: 100 });
     assert_eq!(store.charged("p", "c", 3, "document").await.unwrap(), 100);
     for (peer, collection, epoch, kind) in [
@@ -54,40 +72,31 @@ async fn chunks_are_bound_once_and_charged_once() {
         offset: 1 << 40,
         len: 7,
     };
-    store.chunk_answered(&id, 0, answer).await.unwrap();
-    store.chunk_answered(&id, 0, answer).await.unwrap();
+    store.chunks_answered(&id, &[(0, answer)]).await.unwrap();
+    store.chunks_answered(&id, &[(0, answer)]).await.unwrap();
     let elsewhere = Answer { offset: 1, len: 7 };
-    assert_eq!(
-        store
-            .chunk_answered(&id, 0, elsewhere)
-            .await
-            .unwrap_err()
-            .code(),
-        "bug"
-    );
-    assert_eq!(
-        store
-            .chunk_answered(&id, 9, answer)
-            .await
-            .unwrap_err()
-            .code(),
-        "bug"
-    );
+    for wrong in [(0, elsewhere), (9, answer)] {
+        // With one that is right: none of them is noted.
+        let error = store.chunks_answered(&id, &[(1, answer), wrong]).await;
+        assert_eq!(error.unwrap_err().code(), "bug");
+        assert_eq!(store.chunks(&id).await.unwrap()[1].answer, None);
+    }
 
     // All of it survives a restart. A question is kept until its answer is on disk.
     store.close().await;
     let store = open(&place.file).await;
-    let got = store.bind_chunk(&binding(&id, 0, 60, &one), 0, 6).await;
     let again = Bound::SameAgain {
         answer: Some(answer),
+        fresh: None,
     };
-    assert_eq!(got.unwrap(), again);
+    assert_eq!(bind(&*store, binding(&id, 0, 60, &one)).await, again);
     let chunks = store.chunks(&id).await.unwrap();
     let of = |i: usize| (chunks[i].index, chunks[i].digest, chunks[i].answer);
     assert_eq!(chunks.len(), 2);
     assert_eq!((of(0), of(1)), ((0, one, Some(answer)), (1, two, None)));
     assert_eq!(chunks[0].question, None);
     assert_eq!(chunks[1].question.as_deref(), Some(&b"question"[..]));
+    assert_eq!((chunks[0].fresh, chunks[1].fresh), (None, Some(FRESH)));
 
     // The end of the session forgets its chunks; an abort refunds nothing.
     store
@@ -97,8 +106,7 @@ async fn chunks_are_bound_once_and_charged_once() {
     assert!(store.chunks(&id).await.unwrap().is_empty());
     for index in [0, 2] {
         let late = binding(&id, index, 1, &one);
-        let got = store.bind_chunk(&late, NO_BUDGET, 6).await.unwrap();
-        assert_eq!(got, Bound::NotOpen);
+        assert_eq!(bind(&*store, late).await, Bound::NotOpen);
     }
     assert_eq!(store.charged("p", "c", 3, "document").await.unwrap(), 100);
 }
@@ -119,12 +127,7 @@ async fn one_of_fifty_binds_and_the_budget_holds() {
         let store = stores[usize::from(i % 2)].clone();
         // Two different chunks fight for one index.
         let digest = [i % 4; 32];
-        tasks.spawn(async move {
-            store
-                .bind_chunk(&binding(&[1; 16], 0, 10, &digest), NO_BUDGET, 1)
-                .await
-                .unwrap()
-        });
+        tasks.spawn(async move { bind(&*store, binding(&[1; 16], 0, 10, &digest)).await });
     }
     let got = tasks.join_all().await;
     let count = |f: fn(&Bound) -> bool| got.iter().filter(|b| f(b)).count();
@@ -138,30 +141,116 @@ async fn one_of_fifty_binds_and_the_budget_holds() {
         10
     );
 
-    // Sixty chunks of 7 over three sessions against a budget of 10 + 20 * 7 + 3.
+    // Sixty chunks of 7 of three sessions at once against a budget of 10 + 20 * 7 + 3.
     let budget = 153;
     let mut tasks = tokio::task::JoinSet::new();
-    for i in 0..60u32 {
+    for i in 0..3u32 {
         let store = stores[(i % 2) as usize].clone();
         tasks.spawn(async move {
+            // Twenty chunks of each, some in one transaction with others of their session.
             let session = [(i % 3 + 2) as u8; 16];
-            store
-                .bind_chunk(&binding(&session, i, 7, &[1; 32]), budget, 1)
-                .await
-                .unwrap()
+            let mut got = Vec::new();
+            for many in [0..1, 1..2, 2..7, 7..20] {
+                let of = |index| ChunkBinding {
+                    budget,
+                    ..binding(&session, index, 7, &[1; 32])
+                };
+                let chunks: Vec<_> = many.map(of).collect();
+                let bound = store.bind_chunks(&chunks, 1).await.unwrap();
+                got.extend(bound.into_iter().map(Result::unwrap));
+            }
+            got
         });
     }
-    let got = tasks.join_all().await;
+    let got = tasks.join_all().await.concat();
+    assert_eq!(got.len(), 60);
     let bound = got
         .iter()
         .filter(|b| matches!(b, Bound::New { .. }))
         .count();
     assert_eq!(bound, 20);
     for other in got.iter().filter(|b| !matches!(b, Bound::New { .. })) {
-        assert_eq!(*other, Bound::OverBudget { charged: 150 });
+        let over = *other == Bound::OverBudget { charged: 150 };
+        assert!(over || *other == Bound::OutOfOrder, "{other:?}");
     }
     assert_eq!(
         stores[0].charged("p", "c", 3, "document").await.unwrap(),
         150
     );
+}
+
+/// What a chunk of a group is charged counts for those behind it; what is refused leaves nothing, and
+/// takes no other with it.
+#[tokio::test]
+async fn a_group_is_bound_in_order_and_each_has_its_own_outcome() {
+    let place = place();
+    let store = open(&place.file).await;
+    for (id, granted) in [(1, 100), (2, 1000)] {
+        let mut new = request(id, "p");
+        new.grants[0].granted = granted;
+        new.grants.push(Grant {
+            element_type: "text".to_owned(),
+            granted: 1000,
+            used: 0,
+        });
+        store.admit_session(&new, &WIDE, 1).await.unwrap();
+    }
+    let (one, two, none, digest) = ([1; 16], [2; 16], [3; 16], [7; 32]);
+    let of = |session, index, elements, budget| ChunkBinding {
+        budget,
+        ..binding(session, index, elements, &digest)
+    };
+    let text = |session, index, budget| ChunkBinding {
+        element_type: "text",
+        ..of(session, index, 50, budget)
+    };
+    let group = [
+        of(&one, 0, 60, 500),
+        of(&two, 0, 300, 500),
+        of(&none, 0, 1, 500),
+        of(&one, 1, 41, 500),
+        of(&one, 1, 40, 500),
+        of(&two, 1, 101, 500),
+        // Behind one that was refused, of the same session and of another.
+        of(&two, 2, 1, 500),
+        text(&one, 2, 60),
+        text(&two, 1, 60),
+        of(&one, 0, 60, 0),
+    ];
+    let bound = store.bind_chunks(&group, 9).await.unwrap();
+    let bound: Vec<Bound> = bound.into_iter().map(Result::unwrap).collect();
+    let new = |charged_total| Bound::New { charged_total };
+    let want = [
+        new(60),
+        new(360),
+        Bound::NotOpen,
+        Bound::OverSessionGrant {
+            granted: 100,
+            used: 60,
+        },
+        new(400),
+        Bound::OverBudget { charged: 400 },
+        Bound::OutOfOrder,
+        // The budget of one type is not that of another.
+        new(50),
+        Bound::OverBudget { charged: 50 },
+        Bound::SameAgain {
+            answer: None,
+            fresh: Some(FRESH),
+        },
+    ];
+    assert_eq!(bound, want);
+    store.close().await;
+
+    let store = open(&place.file).await;
+    for (ty, charged) in [("document", 400), ("text", 50)] {
+        assert_eq!(store.charged("p", "c", 3, ty).await.unwrap(), charged);
+    }
+    let lengths = [one, two].map(|id| (id, store.clone()));
+    for ((id, store), (want, used)) in lengths.into_iter().zip([(3, 150), (1, 300)]) {
+        assert_eq!(store.chunks(&id).await.unwrap().len(), want);
+        let session = store.session(&id).await.unwrap().unwrap();
+        let sum: u64 = session.grants.iter().map(|grant| grant.used).sum();
+        assert_eq!((sum, session.active_ms), (used, 9));
+    }
 }
