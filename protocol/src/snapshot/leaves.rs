@@ -5,8 +5,7 @@ use crate::{
     error::Error,
     frame::{Frame, Kind},
     log::{TreeHasher, leaf_hash},
-    signing::VerifyKey,
-    statements::{Hex, SnapshotHeader, SnapshotPreamble, open},
+    statements::{Hex, SnapshotPreamble},
 };
 
 use super::{Bucket, VerifiedSnapshot};
@@ -14,8 +13,7 @@ use super::{Bucket, VerifiedSnapshot};
 /// The leaf hash of every bucket of a snapshot, proven by the root that its publisher signed: 32
 /// bytes for some 256 to 511 tags.
 ///
-/// Public values. A reader may keep the hashes beside the snapshot ([`Self::hashes`]) and take them
-/// up again ([`Self::check`]).
+/// Public values.
 #[derive(Debug, Clone)]
 pub struct SnapshotLeaves {
     pub(super) snapshot: VerifiedSnapshot,
@@ -36,46 +34,10 @@ pub(super) fn root_over(
 }
 
 impl SnapshotLeaves {
-    /// Takes up hashes that were kept of a snapshot that was verified whole. `header` is its header,
-    /// `publisher` who signed it. They are proven by the root; that the buckets hold as many tags as
-    /// the header says is not counted again.
-    ///
-    /// Time: one hash of 65 bytes for each bucket.
-    ///
-    /// # Errors
-    /// As [`open`] for the header; [`Error::Mismatch`] if the hashes are not those of its root.
-    pub fn check(
-        header: &Frame,
-        publisher: &VerifyKey,
-        hashes: Vec<[u8; 32]>,
-    ) -> Result<Self, Error> {
-        let SnapshotHeader { preamble, root } = open(header, publisher)?;
-        let mismatch = |field| Error::Mismatch {
-            what: "snapshot",
-            field,
-        };
-        if hashes.len() as u64 != preamble.buckets() {
-            return Err(mismatch("buckets"));
-        }
-        if root_over(&preamble, &hashes)? != root {
-            return Err(mismatch("root"));
-        }
-        Ok(Self {
-            snapshot: VerifiedSnapshot::new(preamble, root),
-            hashes,
-        })
-    }
-
     /// The snapshot that they are of.
     #[must_use]
     pub fn snapshot(&self) -> &VerifiedSnapshot {
         &self.snapshot
-    }
-
-    /// The leaf hash of each bucket, in order.
-    #[must_use]
-    pub fn hashes(&self) -> &[[u8; 32]] {
-        &self.hashes
     }
 
     /// A bucket that was read from where the snapshot is kept: whole, and in its place.

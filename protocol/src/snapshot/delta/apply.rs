@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, agreeing},
-    frame::{Frame, HEADER_BYTES, Kind},
+    frame::{Frame, Kind},
     log::leaf_hash,
     signing::VerifyKey,
     statements::{Coverage, Int, SnapshotDelta, SnapshotHeader, SnapshotPreamble, open},
@@ -11,7 +11,6 @@ use crate::{
 use super::{
     super::{SnapshotLeaves, VerifiedSnapshot, leaves::root_over},
     DeltaBucket,
-    bucket::HEAD_BYTES,
     build::Counts,
 };
 
@@ -87,19 +86,6 @@ impl DeltaApplier {
     #[must_use]
     pub fn statement(&self) -> &SnapshotDelta {
         &self.statement
-    }
-
-    /// The most bytes that all frames after the first two may have together: a reader that takes no
-    /// more is not flooded.
-    #[must_use]
-    pub fn most_bytes(&self) -> u64 {
-        let preamble = &self.header.preamble;
-        let (tag, sealed) = (preamble.tag_len() as u64, preamble.sealed_len() as u64);
-        let said = &self.statement;
-        let entries = said.added.get() + said.relabelled.get();
-        let changes = entries + said.removed.get();
-        let frames = changes.min(preamble.buckets());
-        frames * (HEADER_BYTES + HEAD_BYTES) as u64 + changes * tag + entries * sealed
     }
 
     /// The bucket that a frame changes: the one that [`Self::push`] wants with it.
