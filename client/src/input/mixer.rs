@@ -137,6 +137,48 @@ impl<'a> Mixer<'a> {
     }
 }
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// The example of the spec (1.5): a run that is taken up by another version puts elements where this
+    /// one does.
+    #[test]
+    fn elements_stand_where_the_vector_says() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../docs/spec/vectors/values.json"
+        );
+        let values: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let seed = hex::decode(values["session_seed"].as_str().unwrap()).unwrap();
+        let seed = SessionSeed::new(seed.try_into().unwrap());
+        let mix = &values["mix"];
+        let session: Hex<16> = mix["session"].as_str().unwrap().parse().unwrap();
+        let (real, places) = (
+            mix["elements"].as_u64().unwrap(),
+            mix["places"].as_u64().unwrap(),
+        );
+        let expected: Vec<u64> = serde_json::from_value(mix["elements_at"].clone()).unwrap();
+        let type_name: Name = mix["type"].as_str().unwrap().parse().unwrap();
+        let mut at = Vec::new();
+        let mut emit = |chunk: Chunk| {
+            let ids = (chunk.first_index..).zip(&chunk.ids);
+            at.extend(ids.filter(|(_, id)| id.is_some()).map(|(index, _)| index));
+            Ok(())
+        };
+        let mut mixer = Mixer::new(&session, &seed, type_name, (real, places), 7);
+        for number in 0..real {
+            let id = KeyId { number, check: 0 };
+            let element = padding_element(&[0; 32]);
+            mixer.real(element.as_bytes(), id, &mut emit).unwrap();
+        }
+        mixer.finish(&mut emit).unwrap();
+        assert_eq!(at, expected);
+    }
+}
+
 /// An empty chunk with room for what it will hold.
 fn chunk(type_name: Name, first_index: u64, chunk_elements: usize, places_left: u64) -> Chunk {
     let room = usize::try_from(places_left).map_or(chunk_elements, |n| n.min(chunk_elements));

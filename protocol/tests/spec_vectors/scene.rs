@@ -90,6 +90,34 @@ fn text(value: &str) -> Element {
         .element
 }
 
+/// Where the elements of a type stand among padding (spec section 1.5).
+fn mix(seed: &SessionSeed, session: &Hex<16>) -> Value {
+    let (real, places) = (9u64, 24u64);
+    let blocks: Vec<_> = (0..places.div_ceil(4))
+        .map(|n| seed.derive(session, &format!("mix/document/{n}")))
+        .collect();
+    let mut draws = blocks.iter().flat_map(|block| {
+        let (draws, _) = block.as_chunks::<8>();
+        draws.iter().map(|draw| u64::from_be_bytes(*draw))
+    });
+    let mut at = Vec::new();
+    for place in 0..places {
+        let (elements_left, places_left) = (real - at.len() as u64, places - place);
+        let is_element = elements_left == places_left || {
+            let wide = u128::from(draws.next().unwrap()) * u128::from(places_left);
+            ((wide >> 64) as u64) < elements_left
+        };
+        if is_element {
+            at.push(place);
+        }
+    }
+    assert_eq!(at.len() as u64, real);
+    json!({
+        "type": "document", "session": session.to_string(), "elements": real, "places": places,
+        "elements_at": at,
+    })
+}
+
 /// What was made.
 pub struct Scene {
     pub record: Vec<u8>,
@@ -460,6 +488,7 @@ impl Scene {
             "runner": {"salt": hex::encode([0x42; 32]), "text": "officer 12"},
             "outcome": {"salt": hex::encode(&seed.derive(&session, "outcome")[..]), "matches": matches},
             "elements": elements,
+            "mix": mix(&seed, &session),
         });
         Self {
             record: bytes(&frames),
