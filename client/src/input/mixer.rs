@@ -152,8 +152,8 @@ mod tests {
         );
         let values: serde_json::Value =
             serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-        let seed = hex::decode(values["session_seed"].as_str().unwrap()).unwrap();
-        let seed = SessionSeed::new(seed.try_into().unwrap());
+        let seed: Hex<32> = values["session_seed"].as_str().unwrap().parse().unwrap();
+        let seed = SessionSeed::new(seed.0);
         let mix = &values["mix"];
         let session: Hex<16> = mix["session"].as_str().unwrap().parse().unwrap();
         let (real, places) = (

@@ -212,10 +212,6 @@ struct Made {
 }
 
 impl Made {
-    fn bytes(&self) -> u64 {
-        self.frames.iter().map(|f| f.bytes().len() as u64).sum()
-    }
-
     /// The same delta with another statement, signed by its publisher.
     fn saying(&self, key: &SigningKey, change: impl FnOnce(&mut SnapshotDelta)) -> Self {
         let mut said: SnapshotDelta = open_as_named(&self.delta).unwrap();
