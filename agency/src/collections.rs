@@ -94,6 +94,8 @@ impl TableSource {
 /// The type of a document, and of a document with its holder, as a register has both.
 const DOCUMENT: &str = "document";
 const HOLDER: &str = "holder";
+/// The days of a hundred years.
+const DATES_OF_A_CENTURY: u64 = 36_525;
 
 /// What the store keeps of a collection, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,6 +183,16 @@ impl Meta {
         types
             .map(|name| (name.clone(), self.budget(name)))
             .collect()
+    }
+
+    /// For a register whose holders one peer may have evaluated often enough to try every date of a
+    /// century as the date of birth on one document: how often.
+    #[must_use]
+    pub fn maps_birth_dates(&self) -> Option<u64> {
+        let holder = self.types.iter().find(|name| name.as_str() == HOLDER)?;
+        let budget = self.budget(holder);
+        let register = self.kind == Some(ListKind::IssuedDocuments);
+        (register && budget >= DATES_OF_A_CENTURY).then_some(budget)
     }
 
     /// Whether this peer may ask.
@@ -322,4 +334,89 @@ pub fn public_keys(keys: &EpochKeys) -> Vec<TypeKey> {
         public_key: Hex(*key.public_bytes()),
     };
     keys.iter().map(public).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn meta(types: &[&str], kind: Option<ListKind>, budgets: &[(&str, u64)]) -> Meta {
+        let name = |name: &&str| -> Name { name.parse().unwrap() };
+        Meta {
+            types: types.iter().map(name).collect(),
+            profile: profile_reference(Profile::exact()).unwrap(),
+            rules: BTreeMap::new(),
+            label_columns: Vec::new(),
+            elements: 16,
+            tag_bytes: 8,
+            rows: 1,
+            max_session_elements: 1000,
+            peer_budget: 30_000,
+            type_budgets: budgets.iter().map(|(ty, n)| (name(ty), *n)).collect(),
+            kind,
+            covers: None,
+            epoch_started_ms: None,
+            allow: None,
+            source: TableSource {
+                input: "t.csv".into(),
+                keys: Vec::new(),
+                mapping: None,
+                label: Vec::new(),
+                profile: None,
+                format: TableFormat::default(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_type_has_its_own_budget_or_that_of_all_and_a_holder_twice_that_of_a_document() {
+        let budgets = |types: &[&str], said: &[(&str, u64)]| -> Vec<u64> {
+            meta(types, None, said).budgets().into_values().collect()
+        };
+        let both = ["document", "holder"];
+        assert_eq!(budgets(&["document", "text"], &[]), [30_000, 30_000]);
+        assert_eq!(budgets(&["document", "text"], &[("text", 7)]), [30_000, 7]);
+        assert_eq!(budgets(&both, &[]), [30_000, 60_000]);
+        assert_eq!(budgets(&both, &[("document", 50)]), [50, 100]);
+        assert_eq!(
+            budgets(&both, &[("document", 50), ("holder", 60)]),
+            [50, 60]
+        );
+        assert_eq!(
+            budgets(&["holder", "text"], &[]),
+            [30_000, 30_000],
+            "without documents"
+        );
+        assert_eq!(budgets(&both, &[("document", u64::MAX)]), [u64::MAX; 2]);
+    }
+
+    #[test]
+    fn a_register_whose_budget_covers_all_dates_is_seen() {
+        let register = Some(ListKind::IssuedDocuments);
+        let both = ["document", "holder"];
+        let seen = |kind, budget| meta(&both, kind, &[("holder", budget)]).maps_birth_dates();
+        assert_eq!(seen(register, 36_525), Some(36_525));
+        assert_eq!(seen(register, 36_524), None);
+        assert_eq!(seen(Some(ListKind::Watchlist), 1 << 30), None);
+    }
+
+    #[test]
+    fn what_an_earlier_version_stored_is_read() {
+        let text = meta(&["document"], None, &[]).to_text().unwrap();
+        let without = [",\"type_budgets\":{}", ",\"kind\":null,\"covers\":null"];
+        let old = without.iter().fold(text.clone(), |text, part| {
+            assert!(text.contains(part), "{text}");
+            text.replace(part, "")
+        });
+        let stored = Collection {
+            name: "c".to_owned(),
+            epoch: 1,
+            meta: old,
+            snapshot_digest: None,
+            published_ms: None,
+            removed: false,
+        };
+        assert_eq!(Meta::of(&stored).unwrap().to_text().unwrap(), text);
+    }
 }

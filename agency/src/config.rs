@@ -88,6 +88,10 @@ pub struct Limits {
     pub max_sessions_total: u32,
     /// Sessions at the same time with one peer.
     pub max_sessions_per_peer: u32,
+    /// Shifts at the same time.
+    pub max_shifts_total: u32,
+    /// Shifts at the same time with one peer.
+    pub max_shifts_per_peer: u32,
     /// New and resumed sessions in a minute with one peer.
     pub session_requests_per_minute_per_peer: u32,
     /// Memory for the chunks of all sessions, MiB.
@@ -159,10 +163,12 @@ impl Default for Limits {
             window_chunks: 4,
             max_sessions_total: 64,
             max_sessions_per_peer: 8,
+            max_shifts_total: 128,
+            max_shifts_per_peer: 16,
             session_requests_per_minute_per_peer: 600,
             session_memory_mib: 64,
             max_connections_total: 256,
-            max_connections_per_peer: 8,
+            max_connections_per_peer: 32,
             max_calls_per_peer: 32,
             max_snapshots_total: 16,
             max_snapshots_per_peer: 4,
@@ -326,6 +332,8 @@ impl NodeConfig {
             8..=65_536,
         )?;
         for (key, value, most) in [
+            ("shifts_total", l.max_shifts_total, 100_000),
+            ("shifts_per_peer", l.max_shifts_per_peer, l.max_shifts_total),
             ("connections_total", l.max_connections_total, 100_000),
             (
                 "connections_per_peer",
@@ -522,7 +530,7 @@ mod tests {
                 comment.push(' ');
             }
         }
-        assert_eq!(keys, 6 + 2 + 1 + 18 + 8);
+        assert_eq!(keys, 6 + 2 + 1 + 20 + 8);
         assert!(!text.contains('{') && !text.contains('}'));
     }
 

@@ -25,9 +25,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     committer::Committer,
     connections::Connections,
-    gates::{Gate, Pace},
+    gates::{Gate, Pace, Slot},
     health::Health,
-    metrics::Metrics,
+    metrics::{Held, Metrics},
     session::Claims,
 };
 
@@ -51,8 +51,11 @@ pub struct Node {
     pub(crate) connections: Connections,
     pub(crate) calls: Arc<Gate<String>>,
     pub(crate) snapshots: Arc<Gate<String>>,
-    /// Granted sessions that a connection serves now.
+    /// Granted sessions that a connection serves now, but for shifts.
     pub(crate) serving: Arc<Gate<String>>,
+    /// Shifts that a connection serves now. They last for hours and are mostly silent: so they have
+    /// places of their own, and take none from sessions that are soon over.
+    pub(crate) shifts: Arc<Gate<String>>,
     pub(crate) requests: Pace,
     /// Sessions under way, which end at `stop`.
     pub(crate) sessions: TaskTracker,
@@ -116,6 +119,7 @@ impl Node {
             calls: Gate::new(limits.max_calls_per_peer, u32::MAX),
             snapshots: Gate::new(limits.max_snapshots_per_peer, limits.max_snapshots_total),
             serving: Gate::new(limits.max_sessions_per_peer, limits.max_sessions_total),
+            shifts: Gate::new(limits.max_shifts_per_peer, limits.max_shifts_total),
             requests: Pace::new(limits.session_requests_per_minute_per_peer),
             sessions: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -143,6 +147,14 @@ impl Node {
     /// The audit nonce of a session: the same again when it is resumed.
     pub(crate) fn nonce(&self, session: &Hex<16>) -> Hex<32> {
         Hex(*self.nonces.derive(session, "sender-nonce"))
+    }
+
+    /// A place for a session of this peer, as long as a connection serves it.
+    pub(crate) fn place(&self, peer: &String, shift: bool) -> Option<(Slot<String>, Option<Held>)> {
+        match shift {
+            true => Some((self.shifts.enter(peer)?, Some(self.metrics.shift()))),
+            false => Some((self.serving.enter(peer)?, None)),
+        }
     }
 
     /// The peer of this name, if it may still connect.

@@ -91,6 +91,10 @@ pub(crate) async fn decide(
             return Ok(Err(RefusalCode::QuotaExceeded));
         }
     }
+    let limits = &node.home.config().limits;
+    let Some(chunk_elements) = chunk_size(node, limits, request) else {
+        return Ok(Err(RefusalCode::TooManyElements));
+    };
     let keys = node.keys(&offered)?;
     let mut public = public_keys(&keys);
     public.retain(|key| {
@@ -99,7 +103,6 @@ pub(crate) async fn decide(
             .iter()
             .any(|query| query.type_name == key.type_name)
     });
-    let limits = &node.home.config().limits;
     let previous = node.store.last_record(&identity.agency).await?;
     Ok(Ok(Granted {
         terms: Terms {
@@ -114,17 +117,33 @@ pub(crate) async fn decide(
                 tag_bytes: offered.meta.tag_bytes.into(),
             },
             limits: GrantLimits {
-                chunk_elements: chunk_elements(limits, node.serving.inside(), request.elements())
-                    .into(),
+                chunk_elements: chunk_elements.into(),
                 window_chunks: limits.window_chunks.into(),
             },
-            discloses_count: policy.demands_count,
+            // A desk never says that it found somebody.
+            discloses_count: policy.demands_count && !request.is_shift(),
             previous: previous.map(|record| Hex(record.digest)),
             // A grant lives as long as its request, and no longer than a day.
             expires_ms: int(ms(request.expires_ms).min(now + LONGEST_GRANT_MS))?,
         },
         keys,
     }))
+}
+
+/// Elements of a chunk that this request is granted. `None` for a shift whose smallest flight is larger
+/// than any chunk that this node takes.
+fn chunk_size(node: &Node, limits: &Limits, request: &Request) -> Option<u32> {
+    let sessions = node.serving.inside();
+    if !request.is_shift() {
+        return Some(chunk_elements(limits, sessions, request.elements()));
+    }
+    // Flights have sizes of their own, whatever the session carries in all.
+    let sessions = sessions.saturating_add(node.shifts.inside());
+    let granted = chunk_elements(limits, sessions, u64::MAX);
+    let first = |query: &Query| query.flights.iter().flatten().next().copied();
+    let least = request.queries.iter().filter_map(first).max();
+    let least = least.and_then(|least| u32::try_from(least.get()).ok())?;
+    (least <= limits.chunk_elements).then_some(granted.max(least))
 }
 
 /// What one element of a chunk costs while it waits: the bytes that came, the frame, the encoding

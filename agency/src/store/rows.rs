@@ -88,9 +88,11 @@ pub struct NewSession {
     pub grants: Vec<Grant>,
     /// Where the record will lie, relative to the home.
     pub record_path: String,
+    /// Whether it is a shift: those are counted apart.
+    pub shift: bool,
 }
 
-/// How many sessions may be in progress. A session counts while it is open and was active at or
+/// How many sessions may be in progress, of shifts or of others. A session counts while it is open and was active at or
 /// after `active_since_ms`; abandoned ones do not block their peer for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionLimits {

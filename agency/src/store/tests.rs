@@ -53,6 +53,7 @@ fn request(id: u8, peer: &str) -> NewSession {
             used: 0,
         }],
         record_path: format!("records/{id}.tally"),
+        shift: false,
     }
 }
 

@@ -21,6 +21,9 @@ use tallystick_protocol::{
 };
 use tallystick_tables::TableInput;
 
+/// A register that is older says things of documents that it cannot know.
+const REGISTER_OLD_DAYS: i64 = 7;
+
 /// What is odd about a collection that can be served all the same.
 pub(super) struct Finding {
     pub(super) code: &'static str,
@@ -103,7 +106,7 @@ pub(super) fn collection(
             .iter()
             .any(|peer| peer.name == name.as_str() && peer.revoked_ms.is_none())
     };
-    let allow = meta.allow.unwrap_or_default();
+    let allow = meta.allow.clone().unwrap_or_default();
     if !allow.is_empty() && !allow.iter().any(|name| live(&name)) {
         return finding(
             "nobody-may-ask",
@@ -117,6 +120,22 @@ pub(super) fn collection(
             "table-gone",
             format!("its table is gone: {}", meta.source.input.display()),
             "give --input to the next `tallyd epoch rotate`",
+        );
+    }
+    if let Some(covers) = &meta.covers {
+        let days = (now - covers.complete_ms.get().cast_signed()) / DAY_MS;
+        if days > REGISTER_OLD_DAYS {
+            let detail = format!(
+                "a register that is complete until {days} days ago: documents issued since look never issued"
+            );
+            return finding("register-old", detail, again);
+        }
+    }
+    if let Some(budget) = meta.maps_birth_dates() {
+        return finding(
+            "register-budget",
+            format!("one peer may have {budget} holders evaluated: every date of a century"),
+            "publish with --budget holder=N and --budget document=N, as few as travellers need",
         );
     }
     let most = home.config().policy.epoch_warn_days;

@@ -125,6 +125,7 @@ pub(super) fn file_handles(checks: &mut Checks, limits: &Limits) {
         limits.max_connections_total,
         limits.max_handshakes_total,
         limits.max_sessions_total,
+        limits.max_shifts_total,
         limits.max_snapshots_total,
     ];
     let need = held.iter().copied().map(u64::from).sum::<u64>() + HANDLES_BESIDE;

@@ -331,6 +331,12 @@ pub(super) async fn perform(
     let known = current(store, &name).await?;
     let (_, meta) =
         known.ok_or_else(|| AgencyError::Bug("what was published is not there".to_owned()))?;
+    if let Some(budget) = meta.maps_birth_dates() {
+        context.hint(&format!(
+            "a register, of which each peer may have {budget} holders evaluated in this epoch: enough to \
+             try every date of birth of a century. Give --budget holder=N and --budget document=N"
+        ));
+    }
     Ok(report(
         &name,
         published,

@@ -77,6 +77,7 @@ impl Scene {
                     used: 0,
                 }],
                 record_path: String::new(),
+                shift: false,
             };
             store.admit_session(&new, &limits, 1).await.unwrap();
         }

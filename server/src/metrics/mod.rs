@@ -55,7 +55,7 @@ const SECONDS: [f64; 14] = [
 const GROUPS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
 /// Identifier types of built-in profiles. Another one, of a later version, is counted as `other`.
-const TYPES: [&str; 4] = ["bytes", "document", "other", "text"];
+const TYPES: [&str; 5] = ["bytes", "document", "holder", "other", "text"];
 
 /// All codes of refusals in answer to a request.
 const REFUSALS: [RefusalCode; 11] = [
@@ -237,6 +237,8 @@ pub(crate) struct Metrics {
     groups: Histogram,
     connections_open: Gauge,
     sessions_served: Gauge,
+    shifts_served: Gauge,
+    flights: Counter,
     chunks: Gauge,
     snapshots: Gauge,
     /// Rendering takes one thread, however many ask.
@@ -288,6 +290,8 @@ impl Metrics {
             groups: Histogram::new(GROUPS),
             connections_open: Gauge::default(),
             sessions_served: Gauge::default(),
+            shifts_served: Gauge::default(),
+            flights: Counter::default(),
             chunks: Gauge::default(),
             snapshots: Gauge::default(),
             rendering: Mutex::default(),
@@ -305,6 +309,11 @@ impl Metrics {
             "Time that parts of the work took, by stage",
             Unit::Seconds,
             metrics.stages.clone(),
+        );
+        own.register(
+            "flights",
+            "Flights of shifts that were answered",
+            metrics.flights.clone(),
         );
         own.register(
             "commit_group_chunks",
@@ -326,6 +335,11 @@ impl Metrics {
                 "sessions_served",
                 "Session calls under way now",
                 &metrics.sessions_served,
+            ),
+            (
+                "shifts_served",
+                "Shifts that a connection serves now",
+                &metrics.shifts_served,
             ),
             (
                 "chunks_in_flight",
@@ -450,6 +464,16 @@ impl Metrics {
     /// A session call, as long as it lives.
     pub(crate) fn serving(&self) -> Held {
         Held::new(&self.sessions_served)
+    }
+
+    /// A shift, as long as a connection serves it.
+    pub(crate) fn shift(&self) -> Held {
+        Held::new(&self.shifts_served)
+    }
+
+    /// The last chunk of a flight was answered.
+    pub(crate) fn flight(&self) {
+        self.flights.inc();
     }
 
     /// A chunk that is charged, until it is answered or given up.

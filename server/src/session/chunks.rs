@@ -22,7 +22,7 @@ use tallystick_protocol::{
     error::Error,
     frame::{Frame, Kind},
     session::{Accepted, Asked, ChargeReceipt, Closed, Evaluation, Serving},
-    statements::{Grant, Status},
+    statements::{Grant, Name, Status},
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -49,7 +49,7 @@ struct InFlight {
     blinded: Arc<Frame>,
     index: u32,
     elements: u32,
-    type_name: String,
+    type_name: Name,
     /// Ends with the connection, so that nothing is evaluated for nobody.
     work: AbortOnDropHandle<Result<Evaluation>>,
     _counted: Held,
@@ -159,8 +159,11 @@ impl Run {
                 return self.close(closing, link, started).await;
             }
             let wants = closing.is_none() && in_flight.len() < window;
-            let in_flight_none = in_flight.is_empty();
             let due = self.unsettled.due();
+            // Whoever waits for an answer is silent without fault, and so is a desk to which nobody
+            // comes: a peer that is dead shows by the pings of HTTP/2.
+            let may_be_silent =
+                self.serving.agreement().request().is_shift() || !in_flight.is_empty();
             tokio::select! {
                 biased;
                 evaluation = first(&mut in_flight) => {
@@ -177,9 +180,9 @@ impl Run {
                 }
                 () = until(due) => self.settle().await?,
                 frame = async {
-                    match in_flight_none {
-                        true => link.next().await,
-                        false => link.next_meanwhile().await,
+                    match may_be_silent {
+                        true => link.next_meanwhile().await,
+                        false => link.next().await,
                     }
                 }, if wants => {
                     let frame = frame?;
@@ -237,7 +240,7 @@ impl Run {
             fresh,
             urgent: agreement.request().is_shift(),
         });
-        let (index, type_name) = (accepted.index(), accepted.type_name().to_string());
+        let (index, type_name) = (accepted.index(), accepted.type_name().clone());
         let (node, keys) = (Arc::clone(&self.node), Arc::clone(&self.keys));
         let counted = node.metrics.chunk();
         let work = AbortOnDropHandle::new(tokio::spawn(async move {
@@ -283,8 +286,13 @@ impl Run {
         self.node.metrics.stage(Stage::Record, recording);
         self.unsettled.push(done.index, place, done.elements);
         self.answered.insert(done.blinded.digest(), place);
-        let session = self.serving.agreement().request().session;
-        tracing::debug!(session = %session, chunk = done.index, kind = done.type_name, "answered");
+        let request = self.serving.agreement().request();
+        let last = request.queries.last();
+        if request.is_shift() && last.is_some_and(|last| last.type_name == done.type_name) {
+            self.node.metrics.flight();
+        }
+        let session = request.session;
+        tracing::debug!(session = %session, chunk = done.index, kind = %done.type_name, "answered");
         Ok((self, frame))
     }
 

@@ -153,7 +153,7 @@ impl Link {
         self.took(next)
     }
 
-    /// The same, while the peer waits for an answer of ours: then its silence is no fault.
+    /// The same, while silence of the peer's is no fault.
     async fn next_meanwhile(&mut self) -> Result<Frame, End> {
         let next = self.inbound.next().await;
         self.took(Ok(next))
@@ -194,7 +194,7 @@ async fn drive(
         }
         .into());
     }
-    let session = request.session;
+    let (session, shift) = (request.session, request.is_shift());
     link.session = Some(session);
     let digest = asked.frame().digest();
     // One connection a session: a receiver that comes back may be faster than the news that its
@@ -222,7 +222,7 @@ async fn drive(
         }
         return match known.status {
             SessionStatus::Open => {
-                let Some(_serving) = node.serving.enter(&identity.agency) else {
+                let Some(_place) = node.place(&identity.agency, shift) else {
                     return turn_away(node, asked, RefusalCode::Busy, link, now).await;
                 };
                 let resumed = async {
@@ -244,7 +244,7 @@ async fn drive(
     }
     // Counted here before anything is signed or written for it, and in the store once more, which
     // also knows the sessions whose connection is gone.
-    let Some(_serving) = node.serving.enter(&identity.agency) else {
+    let Some(_place) = node.place(&identity.agency, shift) else {
         return turn_away(node, asked, RefusalCode::Busy, link, now).await;
     };
     let terms = match policy::decide(node, &identity, request, now).await? {
@@ -267,11 +267,16 @@ async fn drive(
         expires_ms: i64::try_from(terms.terms.expires_ms.get()).unwrap_or(i64::MAX),
         grants: grants.collect(),
         record_path: records::relative_path(&session),
+        shift,
     };
     let config = &node.home.config().limits;
+    let (max_total, max_per_peer) = match shift {
+        true => (config.max_shifts_total, config.max_shifts_per_peer),
+        false => (config.max_sessions_total, config.max_sessions_per_peer),
+    };
     let limits = SessionLimits {
-        max_total: config.max_sessions_total,
-        max_per_peer: config.max_sessions_per_peer,
+        max_total,
+        max_per_peer,
         active_since_ms: now - i64::from(config.idle_timeout_seconds) * 1000,
     };
     // The grant is on disk before the session is known: a crash between leaves a file that the next
@@ -409,6 +414,7 @@ async fn refuse(
             expires_ms,
             grants: Vec::new(),
             record_path: records::relative_path(&session),
+            shift: false,
         };
         let entry = entry(&session, &peer, closed.digest, now);
         node.store.refuse_session(&known, &entry, now).await?;

@@ -9,6 +9,9 @@ use tallystick_protocol::statements::Hex;
 use super::stored::abort;
 use crate::node::Node;
 
+/// A session that is served hears of its end, at one of its ticks, before it is swept away.
+const NOTICE_MS: i64 = 3_000;
+
 /// Closes sessions that nobody can resume any more: their grant has expired. Forgets refused
 /// requests that their expiry alone refuses from now on.
 pub(crate) async fn sweep(node: &Node, now: i64) -> Result<()> {
@@ -19,7 +22,7 @@ pub(crate) async fn sweep(node: &Node, now: i64) -> Result<()> {
             return Ok(());
         }
         // A session that is still being served ends itself at its next tick.
-        if known.expires_ms < now && known.active_ms < quiet {
+        if known.expires_ms < now - NOTICE_MS && known.active_ms < quiet {
             let session = Hex(known.session);
             let Some(_claim) = node.claims.claim(&session, &known.peer).await else {
                 continue;

@@ -118,6 +118,7 @@ fn charge(place: &Place, home: &str) {
             expires_ms: now + 60_000,
             grants: vec![grant],
             record_path: String::new(),
+            shift: false,
         };
         let limits = SessionLimits {
             max_total: 8,

@@ -83,6 +83,7 @@ fn sessions_that_nobody_closed_are_found() {
         expires_ms: long_ago + 1000,
         grants: Vec::new(),
         record_path: format!("records/{SESSION}.tally"),
+        shift: false,
     };
     let limits = SessionLimits {
         max_total: 8,

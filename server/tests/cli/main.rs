@@ -9,4 +9,5 @@ mod findings;
 mod home;
 mod peer;
 mod place;
+mod registers;
 mod serve;

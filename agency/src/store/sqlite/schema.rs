@@ -11,7 +11,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/0001_initial.sql"),
     include_str!("../../../migrations/0002_questions.sql"),
     include_str!("../../../migrations/0003_comparisons.sql"),
-    include_str!("../../../migrations/0004_fresh.sql"),
+    include_str!("../../../migrations/0004_shifts.sql"),
 ];
 
 /// Brings a database up to date; does nothing if it is. Two programs may try at once.

@@ -38,10 +38,11 @@ impl SqliteStore {
         if let Entry::Open(limits) = entry {
             let row = sqlx::query(
                 "SELECT COUNT(*) AS total, COUNT(CASE WHEN peer = ? THEN 1 END) AS of_peer \
-                 FROM sessions WHERE status = 'open' AND active_ms >= ?",
+                 FROM sessions WHERE status = 'open' AND active_ms >= ? AND shift = ?",
             )
             .bind(&new.peer)
             .bind(limits.active_since_ms)
+            .bind(i64::from(new.shift))
             .fetch_one(&mut *tx)
             .await?;
             if row.try_get::<i64, _>("of_peer")? >= i64::from(limits.max_per_peer) {
@@ -190,8 +191,8 @@ async fn insert_session(tx: &mut Tx, new: &NewSession, open: bool, now_ms: i64) 
     };
     sqlx::query(
         "INSERT INTO sessions (session, peer, collection, epoch, request_digest, expires_ms, \
-         status, record_path, created_ms, active_ms, closed_ms) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         status, record_path, created_ms, active_ms, closed_ms, shift) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(&new.session[..])
     .bind(&new.peer)
@@ -204,6 +205,7 @@ async fn insert_session(tx: &mut Tx, new: &NewSession, open: bool, now_ms: i64) 
     .bind(now_ms)
     .bind(now_ms)
     .bind((!open).then_some(now_ms))
+    .bind(i64::from(new.shift))
     .execute(&mut **tx)
     .await?;
     for grant in &new.grants {
