@@ -11,6 +11,8 @@
  *                   kill     the process dies before the call
  *                   after    it dies after the call
  *                   half     it dies after the first half of the bytes (a torn write)
+ *                   lose     it dies before the call, and the machine with it: of files that end in
+ *                            `.part` only what was synced is left
  *                   full     the disk is full from the middle of this call on
  *                   eio      this one call fails with an I/O error
  *                   signal-N the process gets signal N, then goes on
@@ -36,7 +38,7 @@
 #define LABELS 512
 #define LABEL 200
 
-enum act { GO, KILL, AFTER, HALF, FULL, EIO_ONCE, SIGNAL };
+enum act { GO, KILL, AFTER, HALF, FULL, EIO_ONCE, SIGNAL, LOSE };
 /* What a call does: adds to the disk, may hit a full one; or does not. */
 enum kind { GROWS, OTHER };
 
@@ -73,6 +75,7 @@ __attribute__((constructor)) static void start(void) {
     at_act = !strcmp(act, "kill")  ? KILL
            : !strcmp(act, "after") ? AFTER
            : !strcmp(act, "half")  ? HALF
+           : !strcmp(act, "lose")  ? LOSE
            : !strcmp(act, "full")  ? FULL
            : !strcmp(act, "eio")   ? EIO_ONCE
            : !strncmp(act, "signal-", 7) ? SIGNAL : GO;
@@ -82,6 +85,45 @@ __attribute__((constructor)) static void start(void) {
 
 static void say(const char *text) {
     if (log_fd >= 0) syscall(SYS_write, log_fd, text, strlen(text));
+}
+
+/* Files of which a crash of the machine takes what was not synced. */
+#define PARTS 16
+static struct { dev_t dev; ino_t ino; char path[512]; off_t synced; } parts[PARTS];
+
+/* Remembers such a file before it is written to, or how long it is when it was synced. */
+static void part_file(int fd, const char *path, int synced) {
+    struct stat meta;
+    size_t length = strlen(path);
+    if (length < 5 || length >= sizeof parts[0].path || strcmp(path + length - 5, ".part")) return;
+    if (at_act != LOSE || fstat(fd, &meta)) return;
+    while (__atomic_test_and_set(&lock, __ATOMIC_ACQUIRE)) {}
+    for (int i = 0; i < PARTS; i++) {
+        if (!parts[i].path[0]) {
+            strcpy(parts[i].path, path);
+            parts[i].dev = meta.st_dev, parts[i].ino = meta.st_ino;
+            parts[i].synced = meta.st_size;
+        }
+        if (parts[i].dev == meta.st_dev && parts[i].ino == meta.st_ino) {
+            if (synced || meta.st_size < parts[i].synced) parts[i].synced = meta.st_size;
+            break;
+        }
+    }
+    __atomic_clear(&lock, __ATOMIC_RELEASE);
+}
+
+static void part_synced(int fd) {
+    char link[64], path[4096];
+    if (at_act != LOSE) return;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = syscall(SYS_readlinkat, AT_FDCWD, link, path, sizeof path - 1);
+    path[n > 0 ? n : 0] = 0;
+    part_file(fd, path, 1);
+}
+
+static void lose(void) {
+    for (int i = 0; i < PARTS && parts[i].path[0]; i++)
+        syscall(SYS_truncate, parts[i].path, parts[i].synced);
 }
 
 static void die(void) {
@@ -147,7 +189,8 @@ static enum act event(const char *call, const char *path, enum kind kind) {
     if (here) say("FIRED\t0\n");
     if (here && at_act == FULL) disk_full = 1;
     __atomic_clear(&lock, __ATOMIC_RELEASE);
-    if (here && at_act == KILL) die();
+    if (here && at_act == LOSE) lose();
+    if (here && (at_act == KILL || at_act == LOSE)) die();
     if (here && at_act == SIGNAL) { syscall(SYS_kill, getpid(), at_signal); return GO; }
     if (here && at_act == FULL) return kind == GROWS ? FULL : GO;
     if (here) return at_act;
@@ -173,6 +216,7 @@ static enum act event_on(const char *call, int fd, enum kind kind, int *stream) 
             snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
             ssize_t n = syscall(SYS_readlinkat, AT_FDCWD, link, path, sizeof path - 1);
             path[n > 0 ? n : 0] = 0;
+            part_file(fd, path, 0);
             act = event(call, path, kind);
         }
     }
@@ -277,12 +321,12 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
 
 int fsync(int fd) {
     int stream;
-    WHOLE(event_on("sync", fd, OTHER, &stream), REAL(fsync)(fd));
+    WHOLE(event_on("sync", fd, OTHER, &stream), ({ int synced = REAL(fsync)(fd); if (!synced) part_synced(fd); synced; }));
 }
 
 int fdatasync(int fd) {
     int stream;
-    WHOLE(event_on("sync", fd, OTHER, &stream), REAL(fdatasync)(fd));
+    WHOLE(event_on("sync", fd, OTHER, &stream), ({ int synced = REAL(fdatasync)(fd); if (!synced) part_synced(fd); synced; }));
 }
 
 int fchmod(int fd, mode_t mode) {

@@ -48,6 +48,9 @@ pub enum Fault {
     Kill,
     /// It is killed after the call.
     KillAfter,
+    /// It is killed before the call, and the machine with it: of records that are open only what was
+    /// synced is left.
+    Lose,
     /// It is killed when half of the bytes are written: a torn write, a torn flight.
     Tear,
     /// From here on there is no space left.
@@ -61,6 +64,7 @@ impl Fault {
         match self {
             Self::Kill => "kill".to_owned(),
             Self::KillAfter => "after".to_owned(),
+            Self::Lose => "lose".to_owned(),
             Self::Tear => "half".to_owned(),
             Self::Full => "full".to_owned(),
             Self::Signal(number) => format!("signal-{number}"),

@@ -11,6 +11,7 @@
 //! wire      frames over real TLS without a client's good manners
 //! tamper    somebody in the middle with both sides' TLS keys, who changes frames
 //! forge     things well signed that no honest side signs
+//! desk      a shift by hand, flight by flight
 //! http2     HTTP/2 by hand, for what no library would send
 //! oracle    matching in a few plain lines
 //! fuzzed    every parser of foreign bytes, and both roles, over any input; also the fuzz targets
@@ -26,6 +27,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod canary;
+pub mod desk;
 pub mod document;
 pub mod faults;
 pub mod forge;

@@ -76,6 +76,25 @@ fn a_sender_that_dies_at_any_step_goes_on() {
     try_all("sender", kills(node.chosen()), sender);
 }
 
+/// What the record had of the session and the disk had not is gone. The receiver has some of it: the
+/// answers that it gets again, and those that it does not ask for, must be the same to the byte.
+#[test]
+fn a_sender_whose_machine_dies_at_any_step_gives_the_same_answers() {
+    let scene = Scene::new();
+    let Some((node, _)) = recorded(&scene) else {
+        return;
+    };
+    // Where a session is under way: nothing else is lost.
+    let under_way = |event: &Event| {
+        ["records/", "state.db", "socket"]
+            .iter()
+            .any(|part| event.label.contains(part))
+    };
+    let events = node.chosen().into_iter().filter(under_way);
+    let cases = events.map(|event| (event, Fault::Lose));
+    try_all("sender's machine", cases.collect(), sender);
+}
+
 #[test]
 fn a_receiver_that_dies_at_any_step_goes_on() {
     let scene = Scene::new();
