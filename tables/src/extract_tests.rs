@@ -62,6 +62,26 @@ fn keys_and_counts() {
     assert!(!tally.adds_up(2));
 }
 
+/// A register's row is two elements: the document, and the document with its holder.
+#[test]
+fn one_row_of_a_register_is_a_document_and_a_holder() {
+    let (keys, tally) = run(
+        "n,s,surname,given,born\nL898902C3,UTO,Eriksson,Anna,1974-08-12\nM1,UTO,,,\n,,Li,Wei,1980\n",
+        &["document=n,s", "holder=n,s,surname,given,born"],
+    );
+    let want: [&[&str]; 3] = [
+        &[
+            "document:UTO:L898902C3",
+            "holder:UTO:L898902C3|740812|ERIKSSON|A",
+        ],
+        &["document:UTO:M1"],
+        &[],
+    ];
+    assert_eq!(keys, want);
+    assert_eq!((tally.rows, tally.keys, tally.empty), (3, 3, 2));
+    assert_eq!(tally.rejected[&Reject::HolderMissing].count, 1);
+}
+
 #[test]
 fn no_type_has_more_parts_than_fit() {
     assert!(

@@ -206,6 +206,14 @@ fn a_phone_has_a_region_or_none() {
     }
     assert_eq!(code("phone=tel,=GB,x"), "mapping-key-parts");
     assert_eq!(code("plate=number"), "mapping-key-parts");
+    assert_eq!(code("holder=number,state"), "mapping-key-parts");
+    let holder = "[[key]]\ntype = \"holder\"\nnumber = \"n\"\nstate = \"=UTO\"\nsurname = \"f\"\n\
+        given_name = \"g\"\nbirth_date = \"b\"\n";
+    let holder = toml(holder).unwrap();
+    assert_eq!(
+        holder.keys(),
+        [KeySpec::parse("holder=n,=UTO,f,g,b").unwrap()]
+    );
     let file = toml("[[key]]\ntype = \"phone\"\nnumber = \"tel\"\n").unwrap();
     assert_eq!(file.keys(), [KeySpec::parse("phone=tel").unwrap()]);
     let without = toml("[[key]]\ntype = \"phone\"\nregion = \"=GB\"\n").unwrap_err();

@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, fs};
 
+use tallystick_protocol::identifiers::mrz::check_digit;
 use tallystick_tests::place::Place;
 
 /// Own rows, each with the rule by which the other side's row must be found, and what it may score.
@@ -189,6 +190,7 @@ fn a_zone_meets_what_was_typed() {
     );
     for (ours, theirs) in [
         ("document:mrz=zone", "document=n,s"),
+        ("holder:mrz=zone", "holder=n,s,f,g,b"),
         ("person:mrz=zone", "person=g,f,b"),
     ] {
         let dir = ours.split(':').next().unwrap();
@@ -196,6 +198,85 @@ fn a_zone_meets_what_was_typed() {
             "tally try --ours ours.csv --key {ours} --theirs theirs.csv --theirs-key {theirs} --dir {dir}"
         );
         assert_eq!(place.json(&line)["hits"].as_u64(), Some(1), "{ours}");
+    }
+}
+
+/// A passport's zone with right check digits, as a table holds it.
+fn zone(name: &str, number: &str, birth: &str) -> String {
+    let digit = |text: &str| char::from(check_digit(text.as_bytes()));
+    let (n, b) = (digit(number), digit(birth));
+    let mut second = format!("{number}{n}UTO{birth}{b}F3204153<<<<<<<<<<<<<<0");
+    let covered = format!("{}{}{}", &second[..10], &second[13..20], &second[21..]);
+    second.push(digit(&covered));
+    format!("\"P<UTO{name:<<39}\n{second}\"")
+}
+
+/// Each row of a register is two elements, the document and the document with its holder: who presents an
+/// issued number under another name or date of birth meets the first alone.
+#[test]
+fn a_register_publishes_the_document_and_its_holder() {
+    let place = Place::pair("asker", "holder");
+    place.write(
+        "register.csv",
+        "n,s,surname,given,born\nL898902C3,UTO,Eriksson,Anna Maria,1974-08-12\n\
+         M12345678,UTO,Müller-Lüdenscheidt,Jürgen,1961-02-03\nN00000001,UTO,Arkfreith,,1950\n",
+    );
+    let rows = [
+        (
+            "genuine",
+            zone("ERIKSSON<<ANNA<MARIA", "L898902C3", "740812"),
+            "document holder",
+        ),
+        (
+            "other transliteration",
+            zone("MULLER<LUDENSCHEIDT<<JURGEN", "M12345678", "610203"),
+            "document holder",
+        ),
+        (
+            "one name, a year",
+            zone("ARKFREITH", "N00000001", "50<<<<"),
+            "document holder",
+        ),
+        (
+            "other name",
+            zone("SVENSSON<<ANNA<MARIA", "L898902C3", "740812"),
+            "document",
+        ),
+        (
+            "other date",
+            zone("ERIKSSON<<ANNA<MARIA", "L898902C3", "740813"),
+            "document",
+        ),
+        (
+            "never issued",
+            zone("ERIKSSON<<ANNA<MARIA", "L898902C4", "740812"),
+            "",
+        ),
+    ];
+    place.does(
+        "tallyd collection publish register --home holder --input register.csv --key document=n,s \
+         --key holder=n,s,surname,given,born",
+    );
+    let serving = place.serve("holder");
+    for (case, zone, types) in rows {
+        place.write("ours.csv", &format!("zone\n{zone}\n"));
+        let mut found = Vec::new();
+        for ty in ["document", "holder"] {
+            let report = place.json(&format!(
+                "tally match --home asker --peer holder --address {} --collection register \
+                 --input ours.csv --key {ty}:mrz=zone --out found.csv --force",
+                serving.address
+            ));
+            assert_eq!(
+                report["ours"]["keys_rejected"].as_u64().unwrap_or(0),
+                0,
+                "{case}"
+            );
+            if report["hits"].as_u64() == Some(1) {
+                found.push(ty);
+            }
+        }
+        assert_eq!(found.join(" "), types, "{case}");
     }
 }
 

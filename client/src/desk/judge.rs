@@ -7,7 +7,7 @@
 use tallystick_protocol::{
     identifiers::{
         IdentifierType,
-        mrz::{Date, Field, Finding, Severity},
+        mrz::{Date, Field, Finding, Severity, is_known_state},
     },
     statements::{ListKind, Name},
 };
@@ -25,6 +25,9 @@ const SERIES: &str = "series";
 
 /// Code of an answer that says nothing, since the question was misread.
 const MISREAD: &str = "misread";
+
+/// Code of an answer of a register that may be the right one: the state was not read.
+const NO_STATE: &str = "no-state";
 
 /// What no verdict proves.
 const NOT_PROVED: [&str; 2] = [
@@ -55,12 +58,7 @@ pub fn judge(presented: &Presented, today: Date, answers: Vec<CollectionAnswer>)
             }
             Told::NotAsked {
                 why: Told::OTHER_STATE,
-            } => said.not_asked.push(NotAsked {
-                peer: words::safe(&facts.peer),
-                collection: facts.collection.clone(),
-                code: Told::OTHER_STATE,
-                why: words::other_state(facts),
-            }),
+            } => said.of_other_states(presented, facts),
             Told::NotAsked { why } => {
                 said.miss(presented, facts, why, words::no_keys(facts, None), None);
             }
@@ -99,6 +97,21 @@ impl Said {
             why,
             since_ms,
             could_change: could_change(presented, facts),
+        });
+    }
+
+    /// A register of other states was not asked. Of a number without a state that there is, it may be the
+    /// one that should have been.
+    fn of_other_states(&mut self, presented: &Presented, facts: &CollectionFacts) {
+        if presented.has_number() && !is_known_state(presented.state()) {
+            self.miss(presented, facts, NO_STATE, words::no_state(facts), None);
+            return;
+        }
+        self.not_asked.push(NotAsked {
+            peer: words::safe(&facts.peer),
+            collection: facts.collection.clone(),
+            code: Told::OTHER_STATE,
+            why: words::other_state(facts),
         });
     }
 
@@ -142,11 +155,14 @@ const fn word_of(class: Class) -> Conclusion {
 }
 
 /// Whether an answer of this collection could say anything of this document: a register of other states
-/// could not. What is not known of a collection is no reason to do without it.
+/// could not, and none can without a number. What is not known of a collection or of the state is no reason
+/// to do without the answer.
 fn could_change(presented: &Presented, facts: &CollectionFacts) -> bool {
-    facts.kind != Some(ListKind::IssuedDocuments)
-        || facts.covers.is_none()
-        || covers(presented, facts)
+    if facts.kind != Some(ListKind::IssuedDocuments) || facts.covers.is_none() {
+        return true;
+    }
+    let state = is_known_state(presented.state());
+    presented.has_number() && (covers(presented, facts) || !state)
 }
 
 fn covers(presented: &Presented, facts: &CollectionFacts) -> bool {
@@ -342,12 +358,7 @@ fn of_register(
             said.miss(presented, facts, "register-contradicts", why, None);
         }
         // A register of other states knows nothing of what it does not hold.
-        (None, None) if !covers(presented, facts) => said.not_asked.push(NotAsked {
-            peer: words::safe(&facts.peer),
-            collection: facts.collection.clone(),
-            code: Told::OTHER_STATE,
-            why: words::other_state(facts),
-        }),
+        (None, None) if !covers(presented, facts) => said.of_other_states(presented, facts),
         (None, None) if !keys(IdentifierType::Document) => {
             let why = words::no_keys(facts, None);
             said.miss(presented, facts, Told::NO_KEYS, why, None);
@@ -424,3 +435,8 @@ fn value<'a>(label: &'a [LabelValue], column: &str) -> Option<&'a str> {
     let mut named = label.iter().filter(|value| value.column == column);
     named.next().map(|value| value.value.as_str())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+#[path = "judge_tests.rs"]
+mod tests;

@@ -36,7 +36,7 @@ mod status;
 mod verdict;
 mod words;
 
-pub use alarm::OnAlarm;
+pub use alarm::{Alarm, Asked, OnAlarm};
 pub use counter::Desk;
 pub use judge::judge;
 pub use options::{Ask, DeskOptions, MAX_HOURS};

@@ -276,6 +276,15 @@ impl Presented {
         &self.state
     }
 
+    /// Whether there is a document number.
+    #[must_use]
+    pub fn has_number(&self) -> bool {
+        match &self.zone {
+            Some(zone) => !zone.document_number().is_empty(),
+            None => text(&self.fields.number).is_some(),
+        }
+    }
+
     /// Everything that cannot be true of it by itself, read on the day `today`.
     #[must_use]
     pub fn findings(&self, today: Date) -> Vec<Finding> {
@@ -359,3 +368,8 @@ fn kind_named(name: &str) -> Option<Kind> {
     let mut kinds = Kind::ALL.into_iter();
     kinds.find(|kind| plain(kind.name()) == plain(name))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+#[path = "presented_tests.rs"]
+mod tests;

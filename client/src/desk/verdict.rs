@@ -9,7 +9,7 @@ use tallystick_protocol::{
 };
 use zeroize::Zeroizing;
 
-use super::Unreadable;
+use super::{Alarm, Unreadable};
 
 /// What a desk knows of a collection it asks.
 #[derive(Clone, Debug, Serialize)]
@@ -385,6 +385,22 @@ impl Verdict {
         text
     }
 
+    /// Says an alarm beside a verdict on a question that was asked all the same. It decides nothing.
+    pub fn warn(&mut self, alarm: Alarm) {
+        self.reasons.push(Reason {
+            class: Class::Note,
+            text: Zeroizing::new(format!("Alarm: {}.", alarm.why())),
+            basis: Basis::Document {
+                code: alarm.code(),
+                field: "number",
+                line: None,
+                column: None,
+                rule: Self::SCHEMA,
+            },
+            does_not_prove: "It says how this desk is used, and nothing of the document.",
+        });
+    }
+
     /// The verdict on an input that is nothing to ask about: nothing was asked.
     #[must_use]
     pub fn unreadable(id: Option<String>, fault: Unreadable) -> Self {
@@ -396,7 +412,7 @@ impl Verdict {
                 field: "input",
                 line: None,
                 column: None,
-                rule: "tally.desk/1",
+                rule: Self::SCHEMA,
             },
             does_not_prove: "Nothing was asked: this says nothing of the document.",
         };

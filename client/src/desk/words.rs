@@ -112,6 +112,14 @@ pub(super) fn other_state(facts: &CollectionFacts) -> String {
     )
 }
 
+pub(super) fn no_state(facts: &CollectionFacts) -> String {
+    format!(
+        "No answer from {}, because no issuing state was read that there is; it holds documents of {}.",
+        named(facts),
+        states(facts)
+    )
+}
+
 pub(super) fn reported(
     facts: &CollectionFacts,
     report: Option<&str>,
