@@ -113,6 +113,9 @@ pub enum AgencyError {
         /// Which one, without its content.
         what: String,
     },
+    /// The secret under which snapshots are marked does not open. Nothing is lost with it.
+    #[error("{} does not open: it was changed, cut short, or belongs to another home; remove it: the next run makes another and verifies snapshots again", .0.display())]
+    MarksBroken(PathBuf),
     /// A sealed secret does not exist.
     #[error("there is no secret named {0} in this home")]
     NoSecret(String),
@@ -192,6 +195,7 @@ impl AgencyError {
             Self::NoPassphrase => "no-passphrase",
             Self::WrongPassphrase => "wrong-passphrase",
             Self::SealBroken { .. } => "seal-broken",
+            Self::MarksBroken(_) => "marks-broken",
             Self::NoSecret(_) => "no-secret",
             Self::Certificate { .. } => "certificate",
             Self::Tls(refusal) => refusal.code(),
@@ -227,7 +231,7 @@ impl AgencyError {
             | Self::StateGone(_)
             | Self::StoreFull
             | Self::Store { .. } => Kind::Usage,
-            Self::SealBroken { .. } => Kind::Verification,
+            Self::SealBroken { .. } | Self::MarksBroken(_) => Kind::Verification,
             Self::Tls(_) | Self::RefusedByPeer(_) | Self::Refused { .. } => Kind::Refused,
             Self::Protocol(error) => match error.fault() {
                 Fault::Peer => Kind::PeerFault,

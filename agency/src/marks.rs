@@ -61,7 +61,11 @@ impl MarkKey {
     /// # Errors
     /// Those of the key store.
     pub fn of(keys: &KeyStore) -> Result<Self> {
-        let base = keys.keyed_digest(SECRET, b"tallystick/snapshot-mark/v1")?;
+        let base = keys.keyed_digest(SECRET, b"tallystick/snapshot-mark/v1");
+        let base = base.map_err(|error| match error {
+            AgencyError::SealBroken { what } => AgencyError::MarksBroken(what.into()),
+            other => other,
+        })?;
         let base = zeroize::Zeroizing::new(base);
         Ok(Self(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &base[..]))))
     }
@@ -336,6 +340,26 @@ mod tests {
         saved.unwrap();
         assert!(mark.is_bucket(0, FRAMES[0]));
         (file, index)
+    }
+
+    #[test]
+    fn a_damaged_key_of_marks_says_that_it_may_be_removed_and_it_may() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        crate::fs::create_owner_dir(&path).unwrap();
+        let keys = KeyStore::create(&path, &Passphrase::new("words").unwrap()).unwrap();
+        MarkKey::of(&keys).unwrap();
+        let secret = path.join("snapshot-marks.sealed");
+        let mut bytes = fs::read(&secret).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&secret, bytes).unwrap();
+        let error = MarkKey::of(&keys).unwrap_err();
+        assert_eq!(error.code(), "marks-broken");
+        let failure = crate::exit::Failure::from(error);
+        assert!(failure.what.contains("snapshot-marks.sealed"));
+        assert!(failure.next.starts_with("remove it"), "{}", failure.next);
+        fs::remove_file(&secret).unwrap();
+        MarkKey::of(&keys).unwrap();
     }
 
     #[test]

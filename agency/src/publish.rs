@@ -13,6 +13,7 @@ mod kind;
 mod labels;
 mod reading;
 mod record;
+mod removal;
 mod sort;
 mod spool;
 #[cfg(test)]
@@ -36,16 +37,22 @@ use tallystick_protocol::{
 };
 use tallystick_tables::{Rejects, RejectsWriter, TableInput, Tally};
 
-pub use self::{kind::ListTerms, unfinished::is_unfinished};
+pub use self::{
+    delta::damaged_deltas,
+    kind::ListTerms,
+    removal::{finish_broken_off, never_in_force, remove},
+    unfinished::is_unfinished,
+};
 use self::{
     record::Layout,
+    removal::{forget, remove_snapshots, withdraw},
     unfinished::{Binding, Found},
     work::Work,
 };
 use crate::{
     collections::{
-        EpochKeys, EpochSeed, Meta, TableSource, delta_path, epoch_keys, profile_reference,
-        public_keys, rule_names, snapshot_path,
+        EpochKeys, EpochSeed, Meta, TableSource, epoch_keys, profile_reference, public_keys,
+        rule_names,
     },
     error::{AgencyError, Result},
     fs::{OWNER_FILE, create_owner_dir},
@@ -134,6 +141,8 @@ pub struct Published {
     /// Whether there was such a publication, but of another table, mapping or list in force: it was
     /// thrown away.
     pub restarted: bool,
+    /// Label columns of the list that was in force, if this one has no labels any more.
+    pub labels_dropped: Vec<Line>,
 }
 
 /// Why a whole snapshot was published beside one of the same epoch. Its padding is other padding, so
@@ -296,6 +305,10 @@ pub async fn publish(
     let (found, keys) = match found {
         Some((found, keys)) => (Some(found), keys),
         None => {
+            // Before the key: whatever a killed publication leaves is found by its folder.
+            if !folder.is_dir() {
+                create_owner_dir(&folder)?;
+            }
             if new_epoch {
                 EpochSeed::create(home, &options.name, epoch)?;
             }
@@ -303,9 +316,6 @@ pub async fn publish(
         }
     };
     let thrown_away = left && found.is_none();
-    if !folder.is_dir() {
-        create_owner_dir(&folder)?;
-    }
     let work = Work {
         home,
         kernel,
@@ -329,6 +339,9 @@ pub async fn publish(
     let done = work.run(&table, &mapping, &options.rejects, found, progress);
     let done = done.and_then(|(mut sealed, rejects)| {
         sealed.restarted |= thrown_away;
+        if let Some(before) = before.as_ref().filter(|_| label_columns.is_empty()) {
+            sealed.labels_dropped.clone_from(&before.label_columns);
+        }
         let kept = rejects.map(RejectsWriter::finish).transpose();
         kept.inspect_err(|_| withdraw(home, &options.name, &sealed.digest))?;
         Ok(sealed)
@@ -422,16 +435,6 @@ fn type_budgets(
     Ok(budgets)
 }
 
-/// Removes a snapshot that will not be in force, with its delta and its chain: what takes room is given
-/// back. What cannot be removed now goes with the next publication.
-fn withdraw(home: &Home, name: &Name, digest: &Hex<32>) {
-    let delta = delta_path(home, name.as_str(), &digest.0);
-    let chain = delta.with_extension("chain");
-    for path in [snapshot_path(home, name.as_str(), &digest.0), delta, chain] {
-        let _ = std::fs::remove_file(path);
-    }
-}
-
 /// How long a publication waits for another that ends, or for one who only looks ([`is_unfinished`]).
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
@@ -478,96 +481,6 @@ fn is_free(home: &Home, name: &Name) -> bool {
         Ok(held) => !held,
         Err(error) => error.kind() == ErrorKind::NotFound,
     }
-}
-
-/// After a new snapshot is in force: drops what the old one leaves behind. The last snapshot of the
-/// same epoch stays for sessions that were granted with it.
-fn forget(
-    home: &Home,
-    name: &Name,
-    known: &Collection,
-    epoch: u64,
-    digest: &Hex<32>,
-) -> Result<()> {
-    let mut keep = vec![digest.0];
-    if known.epoch == epoch {
-        keep.extend(known.snapshot_digest);
-    }
-    // Also within an epoch: a rotation that died here left the old keys.
-    EpochSeed::destroy_before(home, name, epoch)?;
-    remove_snapshots(home, name, &keep)
-}
-
-/// Takes a collection off: its keys and snapshots go, what was charged stays known.
-///
-/// # Errors
-/// `Usage` if there is no such collection.
-pub async fn remove(home: &Home, store: &dyn Store, name: &Name) -> Result<()> {
-    let _lock = lock(home, name)?;
-    let known = store
-        .collection(name.as_str())
-        .await?
-        .filter(|known| !known.removed);
-    let known = known.ok_or_else(|| {
-        AgencyError::Usage(format!(
-            "there is no collection {name}; see `tallyd collection list`"
-        ))
-    })?;
-    store.remove_collection(name.as_str()).await?;
-    unfinished::discard(home, name)?;
-    // A rotation that was killed has made the keys of the next.
-    EpochSeed::destroy_before(home, name, known.epoch + 2)?;
-    remove_snapshots(home, name, &[])
-}
-
-/// Destroys the keys that a rotation or removal was to destroy when it died: it was in force already.
-/// Collections that are being published are left to whoever does that.
-///
-/// # Errors
-/// Those of the store and of the disk.
-pub async fn finish_broken_off(home: &Home, store: &dyn Store) -> Result<()> {
-    let folder = home.collections_dir();
-    for entry in std::fs::read_dir(&folder).map_err(AgencyError::io("read", &folder))? {
-        let entry = entry.map_err(AgencyError::io("read", &folder))?;
-        // Locks lie there, too.
-        let name = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok());
-        let Some(name): Option<Name> = name else {
-            continue;
-        };
-        let Ok(_lock) = lock(home, &name) else {
-            continue;
-        };
-        match store.collection(name.as_str()).await? {
-            Some(known) if known.removed => {
-                unfinished::discard(home, &name)?;
-                EpochSeed::destroy_before(home, &name, known.epoch + 1)?;
-                remove_snapshots(home, &name, &[])?;
-            }
-            Some(known) => EpochSeed::destroy_before(home, &name, known.epoch)?,
-            None => {}
-        }
-    }
-    Ok(())
-}
-
-/// Removes snapshots but those to keep, and deltas and chains but those of the first of them, which is
-/// the one in force.
-fn remove_snapshots(home: &Home, name: &Name, keep: &[[u8; 32]]) -> Result<()> {
-    let folder = home.collections_dir().join(name.as_str());
-    delta::remove_others(home, name, &folder, keep.first().copied())?;
-    let path = |digest| snapshot_path(home, name.as_str(), digest);
-    let keep: Vec<std::path::PathBuf> = keep.iter().map(path).collect();
-    let entries = std::fs::read_dir(&folder).map_err(AgencyError::io("read", &folder))?;
-    for entry in entries {
-        let path = entry.map_err(AgencyError::io("read", &folder))?.path();
-        if path.extension().is_some_and(|e| e == "snapshot") && !keep.contains(&path) {
-            std::fs::remove_file(&path).map_err(AgencyError::io("remove", &path))?;
-        }
-    }
-    Ok(())
 }
 
 /// Paths as they will be found from another working directory.

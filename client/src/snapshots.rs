@@ -26,6 +26,7 @@ use tallystick_protocol::{
 };
 use tallystick_wire::{Envelope, SnapshotRequest};
 
+pub use self::file::Came;
 use self::file::index_path;
 pub(crate) use self::{
     file::{CachedSnapshot, TagPlace},
@@ -70,7 +71,7 @@ pub(crate) async fn cached(
             return Ok(Some(snapshot));
         }
         let snapshot = CachedSnapshot::verify(&opening, index, &publisher, &key)?;
-        Ok((snapshot.digest() == digest).then(|| snapshot.mark(&publisher)))
+        Ok((snapshot.digest() == digest).then(|| snapshot.mark(&publisher, Came::Cache)))
     };
     match blocking(open).await {
         Ok(Some(snapshot)) => Ok(Some(snapshot)),
@@ -121,17 +122,23 @@ pub(crate) async fn get(
         return Ok(snapshot);
     }
     let fetched = match deltas::follow(cache, &part, connected, wanted, progress).await {
-        Ok(true) => Ok(()),
-        Ok(false) => fetch(&part, connected, digest, progress).await,
+        Ok(true) => Ok(Came::Deltas),
+        Ok(false) => {
+            let whole = fetch(&part, connected, digest, progress).await;
+            whole.map(|()| Came::Whole)
+        }
         Err(failure) => Err(failure),
     };
-    if let Err(failure) = fetched {
-        // Nothing of what breaks the protocol is gone on with: the next fetch would trip over it.
-        if failure.exit == Exit::PeerFault {
-            std::fs::remove_file(&part).map_err(|e| io("remove", &part, e))?;
+    let came = match fetched {
+        Ok(came) => came,
+        Err(failure) => {
+            // Nothing of what breaks the protocol is gone on with: the next fetch would trip over it.
+            if failure.exit == Exit::PeerFault {
+                std::fs::remove_file(&part).map_err(|e| io("remove", &part, e))?;
+            }
+            return Err(failure);
         }
-        return Err(failure);
-    }
+    };
     let (fetched, index, own) = (part.clone(), index_path(cache, digest), key.clone());
     let verify = move || CachedSnapshot::verify(&fetched, index, &publisher, &own);
     let snapshot = match blocking(verify).await {
@@ -155,7 +162,7 @@ pub(crate) async fn get(
     sync_dir(cache)?;
     // What came of deltas before the whole was fetched.
     let _ = std::fs::remove_file(deltas::deltas_path(cache, digest));
-    let snapshot = snapshot.mark(&publisher);
+    let snapshot = snapshot.mark(&publisher, came);
     drop(lock);
     Ok(snapshot)
 }

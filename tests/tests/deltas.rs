@@ -28,6 +28,8 @@ struct Stage {
     list: BTreeMap<u32, String>,
     labels: bool,
     asked: usize,
+    /// Of the last match.
+    report: Value,
 }
 
 impl Stage {
@@ -40,6 +42,7 @@ impl Stage {
             list: (0..ROWS).map(|n| (n, format!("C-{n}"))).collect(),
             labels,
             asked: 0,
+            report: Value::Null,
         };
         assert_eq!(
             stage.publish("")["delta"],
@@ -87,6 +90,28 @@ impl Stage {
         )
     }
 
+    /// What `check` says of the list.
+    fn checked(&self) -> String {
+        let said = self.place.json("tallyd check --home holder");
+        let checks = said["checks"].as_array().unwrap();
+        let list = checks.iter().find(|one| one["name"] == "collection list");
+        list.unwrap()["code"].as_str().unwrap().to_owned()
+    }
+
+    /// Removes a snapshot from the asker's cache, as if it had not been fetched yet.
+    fn forget(&self, digest: &Value) {
+        fs::remove_file(self.cached(digest, "snapshot")).unwrap();
+    }
+
+    /// Asks; gives how the snapshot came.
+    fn came(&mut self, serving: &Serving) -> String {
+        self.asks(serving);
+        self.report["theirs"]["snapshot_from"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
     /// Asks; what is found must be what a plain matcher finds. Gives the bytes that were received.
     fn asks(&mut self, serving: &Serving) -> u64 {
         self.asked += 1;
@@ -106,7 +131,8 @@ impl Stage {
         let got = Table::parse(&self.place.read(&out));
         assert_eq!(got.rows, want[1..], "{out}");
         assert!(want.len() > 10);
-        object(&ended.out)["bytes"]["received"].as_u64().unwrap()
+        self.report = object(&ended.out);
+        self.report["bytes"]["received"].as_u64().unwrap()
     }
 
     fn published(&self, digest: &Value, ending: &str) -> PathBuf {
@@ -310,7 +336,7 @@ fn a_chain_of_deltas_ends() {
 }
 
 #[test]
-fn a_delta_that_was_changed_is_refused_as_the_peers_fault_and_leaves_nothing() {
+fn a_delta_that_was_changed_is_not_used_and_the_whole_snapshot_is_fetched() {
     let mut stage = Stage::new(true);
     let serving = stage.place.serve("holder");
     stage.asks(&serving);
@@ -318,12 +344,6 @@ fn a_delta_that_was_changed_is_refused_as_the_peers_fault_and_leaves_nothing() {
     let second = stage.publish("");
     let path = stage.published(&second["digest"], "delta");
     let delta = fs::read(&path).unwrap();
-    let records = || {
-        fs::read_dir(stage.place.path("holder/records"))
-            .unwrap()
-            .count()
-    };
-    let before = records();
     let mut forged = delta.clone();
     *forged.last_mut().unwrap() ^= 1;
     let cut = delta[..delta.len() - 1].to_vec();
@@ -340,36 +360,31 @@ fn a_delta_that_was_changed_is_refused_as_the_peers_fault_and_leaves_nothing() {
         ("a label", forged),
         ("a header", signature),
         ("a bucket missing", missing),
+        ("its end missing", cut),
     ] {
         fs::write(&path, bytes).unwrap();
-        let line = stage.line(&serving, "refused.csv");
-        let code = stage.place.fails(&line, 4);
-        assert!(
-            ["mismatch", "malformed", "bad-signature"].contains(&code.as_str()),
-            "{what}: {code}"
-        );
+        // Whoever runs the holder is told, and how to mend it.
+        assert_eq!(stage.checked(), "delta-damaged", "{what}");
+        assert_eq!(stage.came(&serving), "whole", "{what}");
+        stage.copies_agree(&second["digest"]);
         stage.cache_is_clean();
-        assert!(!stage.place.path("refused.csv").exists());
+        stage.forget(&second["digest"]);
     }
-    assert_eq!(records(), before, "something was asked");
-    // One that the holder itself cannot read is no forgery but a fault of its own, and one that is gone is
-    // none at all: the whole snapshot is fetched. With the right one it is followed.
-    let forget = |stage: &Stage| {
-        fs::remove_file(stage.cached(&second["digest"], "snapshot")).unwrap();
-    };
-    fs::write(&path, cut).unwrap();
-    stage.asks(&serving);
-    stage.copies_agree(&second["digest"]);
-    stage.cache_is_clean();
-    forget(&stage);
+    // One that is gone. With the right one it is followed.
     fs::remove_file(&path).unwrap();
-    stage.asks(&serving);
-    stage.copies_agree(&second["digest"]);
-    forget(&stage);
-    fs::write(&path, delta).unwrap();
-    stage.asks(&serving);
+    assert_eq!(stage.checked(), "delta-damaged");
+    assert_eq!(stage.came(&serving), "whole");
+    stage.forget(&second["digest"]);
+    fs::write(&path, &delta).unwrap();
+    assert_eq!(stage.checked(), "ok");
+    assert_eq!(stage.came(&serving), "deltas");
     stage.copies_agree(&second["digest"]);
     stage.cache_is_clean();
+    assert_eq!(stage.came(&serving), "cache");
+    // What the fix says mends it.
+    fs::remove_file(&path).unwrap();
+    stage.place.does("tallyd epoch rotate list --home holder");
+    assert_eq!(stage.checked(), "ok");
 }
 
 #[test]

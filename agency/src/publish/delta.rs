@@ -21,6 +21,7 @@ use tallystick_protocol::{
 use tallystick_tables::temporary;
 use tempfile::NamedTempFile;
 
+pub use self::chain::damaged_deltas;
 pub(super) use self::chain::{Chain, remove_others};
 use self::merge::{Base, Merged};
 use super::{NoDelta, OnProgress, Stage, spool::SortedReader, withdraw, work::Work};
@@ -48,7 +49,8 @@ struct Written {
 }
 
 impl Written {
-    fn finish(mut self, heads: &[&Frame], path: &std::path::Path) -> Result<u64> {
+    /// Writes the headers, and makes all of it durable.
+    fn seal(&mut self, heads: &[&Frame], path: &std::path::Path) -> Result<()> {
         let length: u64 = heads.iter().map(|head| head.bytes().len() as u64).sum();
         if length != self.heads {
             let error = "headers of a delta changed their length";
@@ -60,7 +62,19 @@ impl Written {
         for head in heads {
             file.write_all(head.bytes()).map_err(io("write"))?;
         }
-        file.sync_all().map_err(io("write"))?;
+        file.sync_all().map_err(io("write"))
+    }
+
+    /// SHA-256 of what was sealed.
+    fn sha256(&mut self, path: &std::path::Path) -> Result<Hex<32>> {
+        let io = |action| AgencyError::io(action, path);
+        let file: &mut File = self.file.as_file_mut();
+        file.seek(SeekFrom::Start(0)).map_err(io("read"))?;
+        chain::sha256(file).map_err(io("read"))
+    }
+
+    /// Gives what was sealed its name. Says how many bytes it has.
+    fn persist(self, path: &std::path::Path) -> Result<u64> {
         self.file
             .persist(path)
             .map_err(|e| AgencyError::io("rename to", path)(e.error))?;
@@ -151,13 +165,17 @@ impl Work<'_> {
         let to = leaves.snapshot().digest();
         let name = self.name.as_str();
         let publish = || -> Result<(u64, u64)> {
+            let path = delta_path(self.home, name, &to.0);
+            delta.seal(&[&delta_head, &header], &path)?;
+            let sha256 = delta.sha256(&path)?;
             // What the later snapshot needs lies there before it does.
             chain
-                .with(to, salt, plan.padding_added)
+                .with(to, salt, plan.padding_added, Some(sha256))
                 .write(self.home, &self.name)?;
-            let path = delta_path(self.home, name, &to.0);
-            let delta_bytes = delta.finish(&[&delta_head, &header], &path)?;
-            let bytes = whole.finish(&[&header], &snapshot_path(self.home, name, &to.0))?;
+            let delta_bytes = delta.persist(&path)?;
+            let path = snapshot_path(self.home, name, &to.0);
+            whole.seal(&[&header], &path)?;
+            let bytes = whole.persist(&path)?;
             sync_dir(self.folder)?;
             Ok((delta_bytes, bytes))
         };

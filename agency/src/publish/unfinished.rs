@@ -154,7 +154,12 @@ fn purpose(name: &Name) -> String {
 /// Whether a publication of this collection was begun and has died. One that is under way is none.
 #[must_use]
 pub fn is_unfinished(home: &Home, name: &Name) -> bool {
-    folder_of(home, name).exists() && super::is_free(home, name)
+    is_begun(home, name) && super::is_free(home, name)
+}
+
+/// Whether a publication of this collection lies there, under way or not.
+pub(super) fn is_begun(home: &Home, name: &Name) -> bool {
+    folder_of(home, name).exists()
 }
 
 /// Whether it came as far as a checkpoint, good or not.

@@ -187,6 +187,7 @@ impl Work<'_> {
                 no_delta: None,
                 resumed: 0,
                 restarted: false,
+                labels_dropped: Vec::new(),
             });
         }
         real.rewind()?;
@@ -239,6 +240,7 @@ impl Work<'_> {
             no_delta,
             resumed: 0,
             restarted: false,
+            labels_dropped: Vec::new(),
         })
     }
 }

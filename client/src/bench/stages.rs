@@ -27,7 +27,8 @@ pub const STAGES: &[(&str, &str)] = &[
     ("prove", "theirs: prove the chunk"),
     ("verify", "ours: decode, verify the proof"),
     ("finalize", "ours: subtract r·K, encode, hash"),
-    ("publish", "theirs: hash, multiply, encode, hash"),
+    ("hash_mul_encode", "theirs: hash, multiply, encode"),
+    ("publish", "theirs: the same, and the last hash"),
 ];
 
 /// Domain separation tag of the plain calls.
@@ -261,6 +262,9 @@ impl<'a> Chunk<'a> {
         took(lap);
         let lap = Lap::start();
         let outputs = oprf::finalize_additive(kernel, &inputs, blinds, verified).map_err(failed)?;
+        took(lap);
+        let lap = Lap::start();
+        black_box(kernel.hash_mul_encode(DST, &inputs, &factor));
         took(lap);
         let lap = Lap::start();
         let published = oprf::evaluate(kernel, &inputs, &self.key).map_err(failed)?;

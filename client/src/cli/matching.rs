@@ -125,6 +125,8 @@ struct Ours {
 struct Theirs {
     elements_padded: u64,
     snapshot: String,
+    /// `cache`, `deltas` or `whole`.
+    snapshot_from: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -214,6 +216,15 @@ impl Report for Matched {
                     ours.rows, ours.elements, ours.empty
                 ),
             ),
+            (
+                "snapshot",
+                match self.theirs.snapshot_from {
+                    "cache" => "was in the cache",
+                    "deltas" => "followed by deltas",
+                    _ => "fetched whole",
+                }
+                .to_owned(),
+            ),
             ("elements matched", self.elements_matched.to_string()),
             ("lines written", self.hits.to_string()),
             ("charged", charged.join("; ")),
@@ -278,6 +289,7 @@ impl Matched {
             theirs: Theirs {
                 elements_padded: done.their_elements,
                 snapshot: done.snapshot.to_string(),
+                snapshot_from: done.came.name(),
             },
             charged: done.charged,
             seconds: Seconds {

@@ -38,7 +38,7 @@ use tallystick_protocol::{
 use tallystick_tables::{MatchWriter, TableInput};
 
 pub(crate) use self::options::STDOUT;
-pub use self::options::{Finishing, MatchOptions, MatchReport, SharedBuffer, Sink};
+pub use self::options::{Came, Finishing, MatchOptions, MatchReport, SharedBuffer, Sink};
 use self::pipeline::Pipeline;
 pub use crate::session::Grounds;
 use crate::{
@@ -414,6 +414,7 @@ impl Runner<'_> {
             charged: settled.charged,
             record: settled.record,
             snapshot: snapshot.verified().digest(),
+            came: snapshot.came(),
             sent,
             received,
             session_seconds: settled.session_seconds,

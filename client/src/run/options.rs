@@ -12,6 +12,7 @@ use tallystick_protocol::statements::{Charge, Hex, Name};
 use tallystick_tables::{Mapping, Rejects, TableFormat, Tally};
 
 use crate::session::Grounds;
+pub use crate::snapshots::Came;
 
 /// What to ask, of whom, on which grounds.
 #[derive(Debug)]
@@ -128,6 +129,8 @@ pub struct MatchReport {
     pub record: PathBuf,
     /// Digest of the snapshot.
     pub snapshot: Hex<32>,
+    /// How it came.
+    pub came: Came,
     /// Bytes sent on the TCP stream.
     pub sent: u64,
     /// Bytes received on the TCP stream.

@@ -2,7 +2,8 @@
 //!
 //! Deltas are fetched into a file of their own, resumably, and then made on the cached snapshot. What comes
 //! of it is written where a fetched snapshot would be, and verified like one. Whatever does not fit at
-//! home, or was not kept by the peer, leads to the whole snapshot; what breaks the protocol is an error.
+//! home, was not kept by the peer or is damaged leads to the whole snapshot, which must verify: a bad sector
+//! under a delta is not to stop all who follow.
 
 use std::{
     collections::BTreeMap,
@@ -70,13 +71,14 @@ pub(super) async fn follow(
             let _ = std::fs::remove_file(&deltas);
             return Ok(false);
         }
-        Err(failure) if can_do_without(&failure) => return Ok(false),
-        Err(failure) => {
+        Err(failure) if can_do_without(&failure) => {
+            // Nothing of what breaks the protocol is gone on with.
             if failure.exit == Exit::PeerFault {
                 let _ = std::fs::remove_file(&deltas);
             }
-            return Err(failure);
+            return Ok(false);
         }
+        Err(failure) => return Err(failure),
     };
     let (base, made, into) = (snapshot_path(cache, from), deltas.clone(), part.to_owned());
     let done = blocking(move || make(&base, &made, &into, &publisher, digest)).await;
@@ -92,14 +94,20 @@ pub(super) async fn follow(
     }
 }
 
-/// Whether the whole snapshot may be had although deltas fail so: a peer that cannot read its deltas, or a
-/// base that is gone, is no breach of the protocol. If it is the connection or the disk that failed, the
+/// Whether the whole snapshot may be had although deltas fail so: whatever is wrong with them, none of it
+/// was used, and the whole one is verified alone. If it is the connection or the disk that failed, the
 /// whole one fails as well, and what came of the deltas is gone on with next time.
 fn can_do_without(failure: &Failure) -> bool {
-    let may = !matches!(failure.exit, Exit::PeerFault | Exit::Bug);
+    let may = failure.exit != Exit::Bug;
     if may {
         let code = failure.code.as_str();
-        tracing::warn!(code, "deltas cannot be followed: {failure}");
+        tracing::warn!(
+            code,
+            "deltas cannot be followed, the whole snapshot is fetched: {failure}"
+        );
+        if failure.exit == Exit::PeerFault {
+            tracing::warn!("tell the peer: its `tallyd check` finds damaged deltas");
+        }
     }
     may
 }

@@ -38,6 +38,30 @@ pub(crate) struct CachedSnapshot {
     mark: SnapshotMark,
     /// Where the mark lies, to be removed should the file turn out to be another.
     index: PathBuf,
+    came: Came,
+}
+
+/// How a snapshot came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Came {
+    /// It was in the cache.
+    Cache,
+    /// By deltas onto one that was in the cache.
+    Deltas,
+    /// It was fetched whole.
+    Whole,
+}
+
+impl Came {
+    /// Stable, for programs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cache => "cache",
+            Self::Deltas => "deltas",
+            Self::Whole => "whole",
+        }
+    }
 }
 
 /// A snapshot whose every byte was verified, and which is not marked yet.
@@ -56,7 +80,7 @@ impl JustVerified {
     }
 
     /// Marks the file as verified, once it has its name in the cache.
-    pub(super) fn mark(self, publisher: &VerifyKey) -> CachedSnapshot {
+    pub(super) fn mark(self, publisher: &VerifyKey, came: Came) -> CachedSnapshot {
         let Self {
             file,
             verified,
@@ -73,6 +97,7 @@ impl JustVerified {
             verified,
             mark,
             index,
+            came,
         }
     }
 }
@@ -172,7 +197,13 @@ impl CachedSnapshot {
             verified,
             mark,
             index,
+            came: Came::Cache,
         })
+    }
+
+    /// How it came.
+    pub(crate) fn came(&self) -> Came {
+        self.came
     }
 
     /// What it is.

@@ -122,7 +122,7 @@ impl Scene {
     /// Verified, marked, and opened again.
     fn marked(&self) -> CachedSnapshot {
         assert!(self.open().is_none(), "no mark yet");
-        self.verify().unwrap().mark(&self.publisher);
+        self.verify().unwrap().mark(&self.publisher, Came::Whole);
         self.open().unwrap()
     }
 }
@@ -132,7 +132,7 @@ fn every_tag_is_found_where_it_stands_and_no_other() {
     for (elements, label_bytes) in [(16, 0), (1024, 32), (16_384, 0), (10_240, 0)] {
         let scene = Scene::new(elements, label_bytes);
         let opened = scene.marked();
-        let verified = scene.verify().unwrap().mark(&scene.publisher);
+        let verified = scene.verify().unwrap().mark(&scene.publisher, Came::Whole);
         assert_eq!(opened.verified().digest(), scene.digest);
         // Dense, sparse, doubled, and what is not there.
         let absent: Vec<Vec<u8>> = (0..500)
@@ -201,7 +201,7 @@ fn a_file_that_was_swapped_or_written_to_is_verified_anew() {
     fs::write(&aside, &bytes).unwrap();
     fs::rename(&aside, scene.path()).unwrap();
     assert!(scene.open().is_none(), "another file of the same bytes");
-    scene.verify().unwrap().mark(&scene.publisher);
+    scene.verify().unwrap().mark(&scene.publisher, Came::Whole);
     assert!(scene.open().is_some());
     let mut changed = bytes;
     if let Some(last) = changed.last_mut() {
@@ -252,7 +252,7 @@ fn what_opening_and_looking_up_cost() {
         let at = std::time::Instant::now();
         let snapshot = scene.verify().unwrap();
         let verify = at.elapsed();
-        let snapshot = snapshot.mark(&scene.publisher);
+        let snapshot = snapshot.mark(&scene.publisher, Came::Whole);
         let open = (0..9).map(|_| {
             let at = std::time::Instant::now();
             assert!(scene.open().is_some());

@@ -18,6 +18,7 @@ use tallystick_agency::{
     exit::{Exit, Failure, Outcome},
     home::Home,
     memory::{self, LockMemory, NotLocked},
+    publish,
     store::{Collection, Peer, SqliteStore, Store},
 };
 
@@ -252,6 +253,16 @@ async fn inside(checks: &mut Checks, home: &Home) -> Outcome<()> {
     }
     if collections.is_empty() {
         checks.ok("collections", "none; nothing is offered");
+    }
+    for name in publish::never_in_force(home, &store).await? {
+        checks.warn(
+            &format!("collection {name}"),
+            "unfinished",
+            "its first publication was interrupted; what it evaluated is kept, sealed",
+            format!(
+                "give the same command again, which goes on; or `tallyd collection remove {name}`"
+            ),
+        );
     }
     records(checks, home, &store, now).await?;
     let newest = newest(&store, &known_peers, &collections).await?;

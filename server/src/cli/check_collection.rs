@@ -9,7 +9,7 @@ use tallystick_agency::{
     exit::{Exit, Failure, Outcome},
     home::Home,
     peers::own_reference,
-    publish::is_unfinished,
+    publish::{damaged_deltas, is_unfinished},
     store::{Collection, Peer},
 };
 use tallystick_protocol::{
@@ -99,6 +99,16 @@ pub(super) fn collection(
             format!(
                 "its next publication removes them; or while nothing is published: rm {folder}/.snapshot-*"
             ),
+        );
+    }
+    let damaged = damaged_deltas(home, &name, &digest)?;
+    if damaged > 0 {
+        return finding(
+            "delta-damaged",
+            format!(
+                "{damaged} deltas that lead to it are damaged or gone: readers fetch all of it"
+            ),
+            format!("{rotate}; until then it is served whole"),
         );
     }
     let live = |name: &&Name| {

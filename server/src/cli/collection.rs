@@ -22,7 +22,7 @@ use tallystick_agency::{
 };
 use tallystick_protocol::{
     group,
-    statements::{Coverage, Hex, ListKind, Name},
+    statements::{Coverage, Hex, Line, ListKind, Name},
 };
 
 use super::{block_on, collection_args::TableArgs, print};
@@ -143,6 +143,8 @@ pub(super) struct Done {
     resumed: u64,
     /// Whether such a one was thrown away: it was of something else.
     restarted: bool,
+    /// Label columns that the list had before, if it has none now.
+    labels_dropped: Vec<String>,
     max_session_elements: u64,
     peer_budget: u64,
     /// What counts for each type.
@@ -320,6 +322,14 @@ pub(super) async fn perform(
              was in force: it was thrown away",
         );
     }
+    if !published.labels_dropped.is_empty() {
+        context.hint(&format!(
+            "it has no labels any more: before, matches were handed {}. If that is not meant, publish again \
+             with --label {}",
+            columns(&published.labels_dropped, ", "),
+            columns(&published.labels_dropped, ",")
+        ));
+    }
     if let Some(why) = published.no_delta {
         context.hint(&format!(
             "a whole snapshot was published beside the last one of this epoch: {}. Whoever holds both \
@@ -377,6 +387,11 @@ fn report(name: &Name, published: Published, meta: Meta, seconds: f64) -> Done {
         delta_reason: published.no_delta.map(NoDelta::code),
         resumed: published.resumed,
         restarted: published.restarted,
+        labels_dropped: published
+            .labels_dropped
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         max_session_elements: meta.max_session_elements,
         peer_budget: meta.peer_budget,
         budgets: budgets(&meta),
@@ -387,6 +402,12 @@ fn report(name: &Name, published: Published, meta: Meta, seconds: f64) -> Done {
             .map(|names| names.iter().map(Name::to_string).collect()),
         seconds: (seconds * 1000.0).round() / 1000.0,
     }
+}
+
+/// Names of columns, one after another.
+fn columns(names: &[Line], between: &str) -> String {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    names.join(between)
 }
 
 /// Draws on stderr, if that is a terminal.
@@ -497,7 +518,8 @@ fn entry(known: &Collection) -> Outcome<Entry> {
 #[derive(Debug, Serialize)]
 struct Removed {
     collection: String,
-    epoch: u64,
+    /// `null` if it was never in force: a publication was interrupted.
+    epoch: Option<u64>,
 }
 
 impl Report for Removed {
@@ -506,7 +528,11 @@ impl Report for Removed {
     fn text(&self) -> String {
         facts([
             ("collection", self.collection.clone()),
-            ("removed in epoch", self.epoch.to_string()),
+            (
+                "removed in epoch",
+                self.epoch
+                    .map_or_else(|| or_dash(None), |epoch| epoch.to_string()),
+            ),
             ("keys", "destroyed".to_owned()),
         ])
         .trim_fmt()
@@ -517,12 +543,12 @@ fn remove(context: &Context, name: &Name) -> Outcome<()> {
     let home = context.open_home()?;
     let epoch = block_on(context, async {
         let store = home.store().await?;
-        let Some((known, _)) = current(&store, name).await? else {
-            return Err(unknown(name));
-        };
-        publish::remove(&home, &store, name).await?;
+        let removed = publish::remove(&home, &store, name).await;
         store.close().await;
-        Ok(known.epoch)
+        removed.map_err(|error| match error {
+            AgencyError::Usage(_) => unknown(name),
+            other => other.into(),
+        })
     })?;
     print(
         context,

@@ -54,6 +54,18 @@ fn tables_are_published() {
         assert!(!text(&output.stdout).contains(cell) && !text(&output.stderr).contains(cell));
     }
 
+    // Labels that a list had and has no more are named, and how to have them again.
+    assert!(text(&output.stderr).contains("--label case"));
+    let dropped = place.json(
+        &format!("{publish} {keys} --label case"),
+        "collection-publish",
+    );
+    assert_eq!(dropped["labels_dropped"], Value::Array(Vec::new()));
+    let dropped = place.json(&format!("{publish} {keys}"), "collection-publish");
+    assert_eq!(dropped["labels_dropped"][0], "case");
+    let dropped = place.json(&format!("{publish} {keys}"), "collection-publish");
+    assert_eq!(dropped["labels_dropped"], Value::Array(Vec::new()));
+
     // A list of peers is kept until it is widened on purpose.
     let narrow = format!("{publish} {keys} --allow beta");
     assert_eq!(place.fails(&narrow, 2), "usage");

@@ -1,5 +1,7 @@
 //! A publication dies: what is offered is wholly the old list or wholly the new one.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tallystick_agency::store::Store;
 use tallystick_protocol::statements::Hex;
 use tallystick_tests::{
@@ -117,8 +119,35 @@ fn first(event: &Event, fault: Fault) -> bool {
         names == ["watchlist"] || names == ["second", "watchlist"],
         "{names:?}"
     );
+    let found = |scene: &Scene| {
+        let said = scene.place.json("tallyd check --home holder");
+        let checks = said["checks"].as_array().unwrap().clone();
+        checks
+            .into_iter()
+            .find(|one| one["name"] == "collection second")
+            .map(|one| one["code"].as_str().unwrap().to_owned())
+    };
+    let began = scene
+        .names("holder/collections")
+        .contains(&"second".to_owned());
+    if names.len() == 1 && began {
+        assert_eq!(found(&scene).as_deref(), Some("unfinished"));
+        // Every other time it is taken off, and not gone on with.
+        static TURN: AtomicUsize = AtomicUsize::new(0);
+        if TURN.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
+            scene
+                .place
+                .does("tallyd collection remove second --home holder");
+            assert_eq!(found(&scene), None);
+            let left = |name: &String| name.contains("second") && !name.ends_with(".lock");
+            for folder in ["holder/keys", "holder/collections"] {
+                assert!(!scene.names(folder).iter().any(left), "{folder}");
+            }
+        }
+    }
     scene.place.does(&line);
     scene.place.does("tallyd check --home holder");
+    assert_eq!(found(&scene).as_deref(), Some("ok"));
     let hidden = |name: &String| name.starts_with('.');
     assert!(!scene.names("holder/collections/second").iter().any(hidden));
     assert!(!scene.names("holder/keys").iter().any(hidden));

@@ -1,9 +1,14 @@
 //! What the publisher keeps of a snapshot beside it, sealed: where its padding comes from.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::{ErrorKind, Read},
+    path::{Path, PathBuf},
+};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use tallystick_protocol::{
     snapshot::MAX_DELTAS,
     statements::{Hex, Name},
@@ -37,6 +42,10 @@ struct Link {
     salt: Hex<32>,
     /// How many padding elements came with it.
     padding: u64,
+    /// SHA-256 of the delta that leads to it; absent for a whole one, and in what was published before this
+    /// was kept.
+    #[serde(default)]
+    delta: Option<Hex<32>>,
 }
 
 /// The snapshots from the last whole one on. The number of padding elements is nobody else's business,
@@ -58,16 +67,23 @@ fn purpose(name: &Name, digest: &[u8; 32]) -> String {
 impl Chain {
     /// A chain that begins with a whole snapshot.
     pub(in super::super) fn begin(digest: Hex<32>, salt: [u8; 32], padding: u64) -> Self {
-        Self { links: Vec::new() }.with(digest, salt, padding)
+        Self { links: Vec::new() }.with(digest, salt, padding, None)
     }
 
-    /// The chain with one more snapshot.
-    pub(super) fn with(&self, digest: Hex<32>, salt: [u8; 32], padding: u64) -> Self {
+    /// The chain with one more snapshot, and the SHA-256 of the delta that leads to it.
+    pub(super) fn with(
+        &self,
+        digest: Hex<32>,
+        salt: [u8; 32],
+        padding: u64,
+        delta: Option<Hex<32>>,
+    ) -> Self {
         let mut links = self.links.clone();
         links.push(Link {
             digest,
             salt: Hex(salt),
             padding,
+            delta,
         });
         Self { links }
     }
@@ -106,6 +122,44 @@ impl Chain {
     pub(super) fn padding(&self) -> Vec<([u8; 32], u64)> {
         let part = |link: &Link| (link.salt.0, link.padding);
         self.links.iter().map(part).collect()
+    }
+}
+
+/// How many deltas of the chain that leads to the snapshot `digest` are gone, or are not what was
+/// published. Nothing is said of a chain that is not there: readers fetch whole snapshots then.
+///
+/// # Errors
+/// An IO error of a delta that is there.
+pub fn damaged_deltas(home: &Home, name: &Name, digest: &[u8; 32]) -> Result<usize> {
+    let Some(chain) = Chain::read(home, name, digest)? else {
+        return Ok(0);
+    };
+    let mut damaged = 0;
+    for link in &chain.links {
+        let Some(expected) = &link.delta else {
+            continue;
+        };
+        let path = delta_path(home, name.as_str(), &link.digest.0);
+        let found = match File::open(&path) {
+            Ok(mut file) => Some(sha256(&mut file).map_err(AgencyError::io("read", &path))?),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(AgencyError::io("open", &path)(error)),
+        };
+        damaged += usize::from(found.as_ref() != Some(expected));
+    }
+    Ok(damaged)
+}
+
+/// SHA-256 of the rest of a file.
+pub(super) fn sha256(file: &mut File) -> std::io::Result<Hex<32>> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0u8; 256 << 10];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(Hex(hash.finalize().into()));
+        }
+        hash.update(buffer.get(..read).unwrap_or_default());
     }
 }
 
