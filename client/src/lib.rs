@@ -17,6 +17,7 @@ pub mod cli;
 pub mod collections;
 mod connect;
 pub mod datagen;
+mod day;
 pub mod desk;
 mod error;
 pub mod estimate;

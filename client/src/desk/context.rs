@@ -1,8 +1,11 @@
 //! The steps of a link: connect, see what is offered, begin a session or take one up, close it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use tallystick_agency::{
@@ -212,6 +215,7 @@ impl Context {
         let states = covers.map(|covers| covers.states.iter().map(ToString::to_string).collect());
         let types = request.queries.iter().map(|query| query.type_name.clone());
         Arc::new(Known {
+            tables: profile.tables_hash(),
             profile,
             types: types.collect(),
             covers: states,
@@ -423,27 +427,53 @@ impl Context {
         Ok(self.store.finish_run(&session.0, clock::now_ms()).await?)
     }
 
+    /// How long a peer may say nothing while a session is closed that nobody waits for.
+    pub(super) fn idle(&self) -> Duration {
+        Duration::from_secs(self.home.config().limits.idle_timeout_seconds.into())
+    }
+
+    /// Sessions of shifts with this collection that a process was closing when it ended, whatever their
+    /// grounds.
+    pub(super) async fn leftovers(&self, connected: &Connected) -> Outcome<Vec<Taken>> {
+        self.asker().unclosed_shifts(&connected.peer).await
+    }
+
+    /// Takes a session up only to close it.
+    pub(super) async fn close_left(
+        &self,
+        mut connected: Connected,
+        taken: Taken,
+    ) -> Option<Finished> {
+        match self.take_up(&mut connected, taken).await {
+            Ok(shift) => Some(self.finish(shift?, self.idle()).await),
+            Err(failure) => {
+                let code = failure.code.as_str();
+                tracing::warn!(code, "a shift that was left behind stays open: {failure}");
+                None
+            }
+        }
+    }
+
     /// Closes a session that asks nothing more, once all that is under way has come. Gives what became
     /// of it.
-    pub(super) async fn finish(&self, mut shift: Shift) -> Finished {
+    pub(super) async fn finish(&self, mut shift: Shift, patience: Duration) -> Finished {
         let (session, snapshot) = (shift.session, shift.snapshot.verified().digest());
-        let idle = self.home.config().limits.idle_timeout_seconds;
-        let idle = std::time::Duration::from_secs(idle.into());
-        let drained = match tokio::time::timeout(idle, shift.drain()).await {
-            Ok(drained) => drained,
-            Err(_) => Err(Fault::Word(Failure::new(
-                Exit::Network,
-                "network",
-                format!("the peer said nothing for {} s", idle.as_secs()),
-                "",
-            ))),
+        let silent = |_| {
+            let peer = &self.ask.peer;
+            let what = format!("{peer} said nothing for {} s", patience.as_secs_f64());
+            Fault::Word(Failure::new(Exit::Network, "network", what, ""))
         };
+        let drained = tokio::time::timeout(patience, shift.drain()).await;
+        let drained = drained.map_err(silent).and_then(|drained| drained);
         let jobs = match &drained {
             Ok(()) => Vec::new(),
             Err(_) => shift.take_jobs().await,
         };
         let settled = match drained {
-            Ok(()) => shift.close(self.asker()).await,
+            Ok(()) => {
+                let closed = tokio::time::timeout(patience, shift.close(self.asker())).await;
+                closed.map_err(silent).and_then(|closed| closed)
+            }
             Err(fault) => {
                 drop(shift);
                 Err(fault)

@@ -11,9 +11,10 @@ use tokio::task::JoinSet;
 use super::{
     context::{Context, Finished},
     flight::{Job, Reply},
-    link::{Link, Served, every, told},
+    link::{Link, Served},
+    pace::{every, told},
     shift::{Fault, Shift},
-    status::{Ended, Trouble},
+    status::{Ended, Trouble, flights_spent, shift_over},
 };
 use crate::{connect::Connected, error::bug};
 
@@ -51,7 +52,8 @@ impl Link {
                 biased;
                 () = told(&mut closing) => break Served::Closed,
                 Some(finished) = self.finishing.join_next() => {
-                    let trouble = finished.as_ref().ok().and_then(trouble);
+                    let ended = finished.as_ref().ok().and_then(Option::as_ref);
+                    let trouble = ended.and_then(trouble);
                     self.take_finished(finished);
                     match trouble {
                         None => {}
@@ -84,7 +86,7 @@ impl Link {
                         break Served::Failed(failure);
                     }
                     if self.context.is_over() {
-                        break Served::Over(Trouble::from(&super::link::shift_over()));
+                        break Served::Over(Trouble::from(&shift_over()));
                     }
                 }
             }
@@ -107,7 +109,7 @@ impl Link {
             Ok(false) => {
                 self.waiting.extend(jobs);
                 self.finish(shift);
-                Some(super::link::flights_spent())
+                Some(flights_spent())
             }
             Err(failure) => {
                 self.waiting.extend(jobs);

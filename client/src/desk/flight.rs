@@ -149,6 +149,8 @@ impl fmt::Debug for Job {
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) profile: Arc<Profile>,
+    /// Hash of the profile's tables.
+    pub(super) tables: [u8; 32],
     pub(super) types: Vec<Name>,
     /// States that a register covers; `None` for other lists.
     pub(super) covers: Option<Vec<String>>,
@@ -156,9 +158,7 @@ pub(super) struct Known {
 
 impl PartialEq for Known {
     fn eq(&self, other: &Self) -> bool {
-        self.profile.tables_hash() == other.profile.tables_hash()
-            && self.types == other.types
-            && self.covers == other.covers
+        self.tables == other.tables && self.types == other.types && self.covers == other.covers
     }
 }
 
@@ -331,3 +331,8 @@ fn padding(
 ) -> Zeroizing<[u8; 32]> {
     seed.derive(session, &format!("padding/{type_name}/{index}"))
 }
+
+#[cfg(test)]
+#[path = "flight_tests.rs"]
+#[allow(clippy::unwrap_used)]
+mod tests;

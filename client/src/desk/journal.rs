@@ -329,3 +329,8 @@ impl<'a> Reader<'a> {
         Ok(u64::from_be_bytes(self.array()?))
     }
 }
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -14,17 +14,21 @@ use tallystick_agency::{
     clock,
     exit::{Exit, Failure, Outcome},
 };
+use tallystick_protocol::statements::Hex;
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
-    time::{Interval, MissedTickBehavior},
 };
 
 use super::{
     context::{Context, Finished, Offer},
     flight::{Job, Known, Reply},
+    pace::{Clocks, every, ticked, told},
     shift::{Fault, Shift},
-    status::{LinkReport, LinkState, SessionReport, Trouble},
+    status::{
+        LinkReport, LinkState, SessionReport, Trouble, closed_without, flights_spent,
+        is_for_good, now_ms, shift_over, slept,
+    },
 };
 use crate::{connect::Connected, session::is_ended};
 
@@ -33,9 +37,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause before a peer that cannot be reached is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often a link looks after itself.
-const TICK: Duration = Duration::from_secs(1);
-/// A wall clock that has gone on by so much more than the time that ran: the machine slept.
-const SLEPT: Duration = Duration::from_secs(10);
+pub(super) const TICK: Duration = Duration::from_secs(1);
 /// A session is renewed so long before its grant ends.
 const RENEWED_BEFORE_MS: i64 = 30_000;
 /// Jobs that wait beside the queue.
@@ -52,7 +54,7 @@ pub(super) struct Link {
     /// Jobs that were taken from the queue.
     pub(super) waiting: VecDeque<Job>,
     /// Sessions that were superseded and are being closed.
-    pub(super) finishing: JoinSet<Finished>,
+    pub(super) finishing: JoinSet<Option<Finished>>,
     pub(super) sessions: Vec<SessionReport>,
 }
 
@@ -102,6 +104,9 @@ impl Link {
             }
             let served = match self.attach(&mut kept, stored).await {
                 Ok(Some((connected, shift))) => {
+                    if stored {
+                        self.close_leftovers(&connected).await;
+                    }
                     (pause, stored) = (FIRST_PAUSE, false);
                     let began = Instant::now();
                     let served = self.serve(connected, shift).await;
@@ -134,7 +139,7 @@ impl Link {
                 code = trouble.code,
                 "no answers: {failure}"
             );
-            if failure.exit == Exit::PeerFault || is_for_good(&failure) {
+            if is_for_good(&failure) {
                 break Some(trouble);
             }
             if self.is_closing() {
@@ -158,7 +163,8 @@ impl Link {
             let report = self
                 .context
                 .report(session, digest, Err(Fault::Word(failure)));
-            self.sessions.push(report.await);
+            let report = report.await;
+            self.note(report);
         }
         self.over(trouble.clone()).await;
         self.finished().await;
@@ -183,56 +189,6 @@ impl Link {
         let mut closing = self.closing.clone();
         // Either is a reason to go on.
         let _ = tokio::time::timeout(time, told(&mut closing)).await;
-    }
-
-    /// Answers nobody any more, until the desk is closed.
-    async fn over(&mut self, trouble: Option<Trouble>) {
-        let shown = Arc::clone(&self.context.shown);
-        if let Some(trouble) = &trouble {
-            shown.trouble(LinkState::Over, trouble.clone());
-        }
-        let why = trouble.unwrap_or_else(|| Trouble::now("closed", "the desk is closed"));
-        loop {
-            for job in self.waiting.drain(..) {
-                // Who does not wait any more needs no answer.
-                let _ = job.reply.send(Reply::Missing(why.clone()));
-            }
-            let mut closing = self.closing.clone();
-            tokio::select! {
-                biased;
-                job = self.inbox.recv() => match job {
-                    Some(job) => self.waiting.push_back(job),
-                    None => break,
-                },
-                () = told(&mut closing) => break,
-            }
-        }
-        shown.trouble(
-            LinkState::Closed,
-            Trouble::now("closed", "the desk is closed"),
-        );
-        self.inbox.close();
-        while let Ok(job) = self.inbox.try_recv() {
-            let _ = job.reply.send(Reply::Missing(why.clone()));
-        }
-    }
-
-    /// Waits for the sessions that are being closed.
-    async fn finished(&mut self) {
-        while let Some(finished) = self.finishing.join_next().await {
-            self.take_finished(finished);
-        }
-    }
-
-    pub(super) fn take_finished(&mut self, finished: Result<Finished, tokio::task::JoinError>) {
-        match finished {
-            Ok(Finished { report, jobs }) => {
-                self.sessions.push(report);
-                // They are asked again in the next session.
-                self.waiting.extend(jobs);
-            }
-            Err(error) => tracing::error!(code = "bug", "closing a session: {error}"),
-        }
     }
 
     /// Connects, and opens a session or goes on with one. `None` if the desk was closed meanwhile.
@@ -301,16 +257,6 @@ impl Link {
         }
     }
 
-    /// Ends a session that cannot go on; those who wait are asked again elsewhere.
-    pub(super) async fn end(&mut self, mut shift: Shift, fault: Fault) {
-        let (session, digest) = (shift.session, shift.snapshot.verified().digest());
-        let jobs = shift.take_jobs().await;
-        self.waiting.extend(jobs);
-        drop(shift);
-        let report = self.context.report(session, digest, Err(fault)).await;
-        self.sessions.push(report);
-    }
-
     /// Shows what a session is of, and lets keys be made for it.
     pub(super) fn show(&self, shift: &Shift) {
         self.known.send_replace(Some(Arc::clone(&shift.known)));
@@ -334,7 +280,8 @@ impl Link {
         let mut shift = shift;
         if shift.is_closing() {
             // It was being closed when its process ended.
-            return self.close(shift).await;
+            self.finish(shift);
+            return Served::Renew;
         }
         self.show(&shift);
         if self.context.options.record_each {
@@ -363,6 +310,7 @@ impl Link {
                     if let Err(fault) = shift.handle(event).await {
                         return self.failed(shift, fault).await;
                     }
+                    self.late(&shift);
                 }
                 job = self.inbox.recv(), if takes => match job {
                     Some(job) => self.take(&shift, job),
@@ -436,17 +384,7 @@ impl Link {
         match shift.waits_since().map(|since| since.elapsed()) {
             Some(waited) if waited > patience => {
                 let why = format!("{peer} has not answered for {} s", waited.as_secs());
-                let trouble = Trouble::now("slow", why);
-                shown.set(|status| {
-                    let since_ms = match &status.trouble {
-                        Some(first) => first.since_ms,
-                        None => trouble.since_ms,
-                    };
-                    status.trouble = Some(Trouble {
-                        since_ms,
-                        ..trouble
-                    });
-                });
+                shown.slow(Trouble::now("slow", why));
             }
             _ => shown.ready(),
         }
@@ -486,7 +424,14 @@ impl Link {
 
     /// Sends a flight of those who wait; says why not, if the session must end.
     fn depart(&mut self, shift: &mut Shift, empty: bool) -> Option<Grounded> {
-        let mut waiting = std::mem::take(&mut self.waiting);
+        // Keys for another list, or another profile, are made again.
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let (mut waiting, stale): (VecDeque<Job>, VecDeque<Job>) =
+            waiting.partition(|job| *job.known == *shift.known);
+        for job in stale {
+            // Who does not wait any more needs no answer.
+            let _ = job.reply.send(Reply::Stale);
+        }
         let flown = self.fly(shift, &mut waiting, empty);
         self.waiting = waiting;
         match flown {
@@ -512,28 +457,12 @@ impl Link {
         };
         let peer = &self.context.ask.peer;
         tracing::info!(peer, session = %newer.session, "{note}");
-        // Keys for another profile are made again.
-        let (stay, stale): (VecDeque<Job>, _) = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .partition(|job| *job.known == *newer.known);
-        self.waiting = stay;
-        let stale: VecDeque<Job> = stale;
-        for job in stale {
-            let _ = job.reply.send(Reply::Stale);
-        }
         self.finish(old);
         self.show(&newer);
-        let when = super::status::now_ms();
+        let when = now_ms();
         let shown = &self.context.shown;
         shown.set(|status| status.note = Some(format!("{note} ({when} ms since 1970)")));
         newer
-    }
-
-    /// Closes a session beside.
-    pub(super) fn finish(&mut self, shift: Shift) {
-        let context = Arc::clone(&self.context);
-        self.finishing
-            .spawn(async move { context.finish(shift).await });
     }
 
     /// Closes a session that has nothing left to ask, and says what is next.
@@ -546,20 +475,6 @@ impl Link {
             Served::Closed if self.context.is_over() => Served::Over(Trouble::from(&shift_over())),
             Served::Closed => Served::Over(Trouble::from(&flights_spent())),
             other => other,
-        }
-    }
-
-    /// Closes a session and waits for it.
-    async fn close(&mut self, shift: Shift) -> Served {
-        // Whoever is told `closed` while an answer is under way would be told too early.
-        let Finished { report, jobs } = self.context.finish(shift).await;
-        let broken = report.ended == super::status::Ended::Broken;
-        let trouble = report.trouble.clone();
-        self.waiting.extend(jobs);
-        self.sessions.push(report);
-        match trouble {
-            Some(trouble) if broken => Served::Over(trouble),
-            _ => Served::Closed,
         }
     }
 
@@ -587,69 +502,6 @@ impl Link {
     }
 }
 
-/// Whether trying again in this shift is of no use.
-fn is_for_good(failure: &Failure) -> bool {
-    matches!(failure.code.as_str(), "shift-over" | "flights-spent")
-}
-
-pub(super) fn flights_spent() -> Failure {
-    Failure::new(
-        Exit::Refused,
-        "flights-spent",
-        "the shift has asked as much as it may",
-        "begin another, or allow more flights",
-    )
-}
-
-pub(super) fn shift_over() -> Failure {
-    Failure::new(
-        Exit::Refused,
-        "shift-over",
-        "the hours of this shift are over",
-        "begin another",
-    )
-}
-
-fn closed_without() -> Failure {
-    Failure::new(
-        Exit::Network,
-        "network",
-        "the peer could not be reached to close the session",
-        "the next desk with the same grounds closes it",
-    )
-}
-
-fn slept() -> Failure {
-    Failure::new(
-        Exit::Network,
-        "slept",
-        "this machine was asleep; connecting again",
-        "",
-    )
-}
-
-pub(super) fn every(period: Duration) -> Interval {
-    let mut interval = tokio::time::interval(period);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    interval
-}
-
-/// Waits until the desk is closed.
-pub(super) async fn told(closing: &mut watch::Receiver<bool>) {
-    // An error says that the desk is gone.
-    let _ = closing.wait_for(|closing| *closing).await;
-}
-
-/// The next tick; never without an interval.
-async fn ticked(interval: &mut Option<Interval>) {
-    match interval {
-        Some(interval) => {
-            interval.tick().await;
-        }
-        None => std::future::pending().await,
-    }
-}
-
 /// Waits for a look at the catalogue; for ever if there is none.
 async fn join(looking: &mut Option<Looking>) -> Outcome<Looked> {
     match looking {
@@ -665,7 +517,7 @@ async fn join(looking: &mut Option<Looking>) -> Outcome<Looked> {
 async fn look(
     context: Arc<Context>,
     mut connected: Connected,
-    (digest, epoch): (tallystick_protocol::statements::Hex<32>, Option<u64>),
+    (digest, epoch): (Hex<32>, Option<u64>),
 ) -> Outcome<Looked> {
     context.still_trusted(&connected.peer).await?;
     let offer: Offer = context.offer(&mut connected).await?;
@@ -674,47 +526,4 @@ async fn look(
     }
     let shift = context.begin(&mut connected, &offer, None).await?;
     Ok(Looked::Newer(Box::new(shift)))
-}
-
-/// Time by the wall and time that ran.
-struct Clocks {
-    wall_ms: i64,
-    ran: Instant,
-}
-
-impl Clocks {
-    fn now() -> Self {
-        Self {
-            wall_ms: clock::now_ms(),
-            ran: Instant::now(),
-        }
-    }
-
-    /// Whether the machine slept since the last time this was asked.
-    fn slept(&mut self) -> bool {
-        let before = std::mem::replace(self, Self::now());
-        slept_between(
-            self.wall_ms - before.wall_ms,
-            self.ran.duration_since(before.ran),
-        )
-    }
-}
-
-fn slept_between(wall_ms: i64, ran: Duration) -> bool {
-    let wall = Duration::from_millis(u64::try_from(wall_ms).unwrap_or(0));
-    wall > ran + SLEPT
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wall_clock_that_ran_ahead_is_sleep_and_a_slow_loop_is_not() {
-        let seconds = Duration::from_secs;
-        assert!(slept_between(3_600_000, seconds(1)));
-        assert!(!slept_between(3_600_000, seconds(3_600)));
-        assert!(!slept_between(11_000, seconds(1)));
-        assert!(!slept_between(-3_600_000, seconds(1)), "set back");
-    }
 }

@@ -3,14 +3,17 @@
 //! ```text
 //! options      what is asked, of whom, on which grounds
 //! counter      the desk itself: opened, asked, closed
+//! asking       its answers, judged
 //! link         a collection of a peer, as one task: a session, and the next when it ends
 //! each         the same with a session for each traveller
+//! ending       how sessions of a link end, and the link itself
 //! context      the steps of a link: connect, offer, begin, take up, finish
 //! shift        one session: flights out, answers in, closed
 //! flight       keys of several travellers among padding, in sizes that say nothing
 //! find         answers verified, looked up, told
 //! journal      what must outlive the process, sealed
 //! resume       a session whose process ended, brought to where it stood
+//! pace         ticks, closing, sleep
 //! status       how it all stands, and what a shift did
 //! presented    what a traveller presents: a machine-readable zone, or fields
 //! alarm        numbers asked one after another, seen before they leave
@@ -20,15 +23,18 @@
 //! ```
 
 mod alarm;
+mod asking;
 mod context;
 mod counter;
 mod each;
+mod ending;
 mod find;
 mod flight;
 mod journal;
 mod judge;
 mod link;
 mod options;
+mod pace;
 mod presented;
 mod resume;
 mod shift;

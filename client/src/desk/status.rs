@@ -11,7 +11,10 @@ use std::{
 };
 
 use serde::Serialize;
-use tallystick_agency::{clock, exit::Failure};
+use tallystick_agency::{
+    clock,
+    exit::{Exit, Failure},
+};
 use tallystick_protocol::statements::{Charge, Coverage, ListKind, Name};
 
 /// Where a link stands.
@@ -51,10 +54,59 @@ impl Trouble {
     }
 }
 
+/// As the end of a sentence that begins with `because`.
 impl From<&Failure> for Trouble {
     fn from(failure: &Failure) -> Self {
-        Self::now(&failure.code, failure.what.clone())
+        let what = &failure.what;
+        let why = match failure.exit {
+            Exit::PeerFault => format!("it broke the protocol: {what}"),
+            _ if what.starts_with("cannot ") => format!("this desk {what}"),
+            _ => what.clone(),
+        };
+        Self::now(&failure.code, why)
     }
+}
+
+/// Whether trying again in this shift is of no use.
+pub(super) fn is_for_good(failure: &Failure) -> bool {
+    failure.exit == Exit::PeerFault
+        || matches!(failure.code.as_str(), "shift-over" | "flights-spent")
+}
+
+pub(super) fn flights_spent() -> Failure {
+    Failure::new(
+        Exit::Refused,
+        "flights-spent",
+        "the shift has asked as much as it may",
+        "begin another, or allow more flights",
+    )
+}
+
+pub(super) fn shift_over() -> Failure {
+    Failure::new(
+        Exit::Refused,
+        "shift-over",
+        "the hours of this shift are over",
+        "begin another",
+    )
+}
+
+pub(super) fn closed_without() -> Failure {
+    Failure::new(
+        Exit::Network,
+        "network",
+        "it could not be reached to close the session",
+        "the next desk that asks it closes the session",
+    )
+}
+
+pub(super) fn slept() -> Failure {
+    Failure::new(
+        Exit::Network,
+        "slept",
+        "this machine was asleep, and connects again",
+        "",
+    )
 }
 
 pub(super) fn now_ms() -> u64 {
@@ -247,6 +299,14 @@ impl Shown {
             since_ms,
             ..trouble
         });
+        status.1.get_or_insert_with(Instant::now);
+    }
+
+    /// It has a session, and does not answer. Who asks after a while does not wait any more, until it
+    /// answers.
+    pub(super) fn slow(&self, trouble: Trouble) {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.0.trouble.get_or_insert(trouble);
         status.1.get_or_insert_with(Instant::now);
     }
 

@@ -121,6 +121,25 @@ pub(super) fn remove(path: &Path) -> Result<(), AgencyError> {
     }
 }
 
+impl Unsealed {
+    /// A session to go on with.
+    fn held(self, held: Option<Held>, closed_record: Option<PathBuf>) -> Taken {
+        let (grant, closing) = match self.stage {
+            Stage::Asked => (None, None),
+            Stage::Granted(grant) => (Some(grant), None),
+            Stage::Closing { grant, times } => (Some(grant), Some(times)),
+        };
+        Taken {
+            asking: self.asking,
+            seed: Arc::new(self.seed),
+            closed_record,
+            grant,
+            closing,
+            held,
+        }
+    }
+}
+
 impl Taken {
     /// The seed once more, for a state that owns it.
     pub(crate) fn seed(&self) -> SessionSeed {
@@ -232,24 +251,36 @@ impl Asker<'_> {
             self.abandon(&known, unsealed).await?;
             return Ok(None);
         }
-        let Unsealed {
-            asking,
-            seed,
-            stage,
-        } = unsealed;
-        let (grant, closing) = match stage {
-            Stage::Asked => (None, None),
-            Stage::Granted(grant) => (Some(grant), None),
-            Stage::Closing { grant, times } => (Some(grant), Some(times)),
-        };
-        Ok(Some(Taken {
-            asking,
-            seed: Arc::new(seed),
-            closed_record: held.is_none().then_some(path),
-            grant,
-            closing,
-            held,
-        }))
+        let closed_record = held.is_none().then_some(path);
+        Ok(Some(unsealed.held(held, closed_record)))
+    }
+
+    /// Sessions of shifts with this peer and collection whose own closing was signed, which the peer may
+    /// not have, and that no process holds. They are held then.
+    pub(crate) async fn unclosed_shifts(&self, peer: &Peer) -> Outcome<Vec<Taken>> {
+        let (_turn, now) = (self.turn().await?, int(clock::now_ms())?);
+        let dir = self.home.records_dir();
+        let mut left = Vec::new();
+        for run in self.store.open_runs().await? {
+            // What cannot be opened is told of when abandoned sessions are closed.
+            let Ok(unsealed) = self.unseal(&run) else {
+                continue;
+            };
+            let request = unsealed.asking.request();
+            let ours = run.peer == peer.name
+                && request.is_shift()
+                && request.collection == *self.collection
+                && request.sender == reference(peer)?
+                && request.expires_ms > now;
+            let closing = matches!(unsealed.stage, Stage::Closing { .. });
+            if !(ours && closing) || closed_path(&dir, &request.session).exists() {
+                continue;
+            }
+            if let Some(held) = self.try_hold(&request.session)? {
+                left.push(unsealed.held(Some(held), None));
+            }
+        }
+        Ok(left)
     }
 
     /// Signs a new request, and writes down what is needed to go on with it.

@@ -7,14 +7,13 @@ use std::{
 
 use clap::Args;
 use tallystick_agency::{
-    clock,
     exit::{Exit, Failure, Outcome},
     fs,
 };
 use tallystick_protocol::identifiers::mrz::{Date, Kind, Misshapen, Printed, Zone};
-use time::OffsetDateTime;
 
 use super::{Context, Hidden, PROGRAM, checked::Checked};
+use crate::day;
 
 /// What to check.
 #[derive(Debug, Args)]
@@ -142,15 +141,8 @@ pub(super) fn run(context: &Context, args: &CheckArgs) -> Outcome<Exit> {
 
 /// Today in UTC.
 fn today() -> Outcome<Date> {
-    let now = OffsetDateTime::from_unix_timestamp(clock::now_ms().div_euclid(1000));
-    let day = now.ok().and_then(|now| {
-        Date::new(
-            u16::try_from(now.year()).ok()?,
-            now.month().into(),
-            now.day(),
-        )
-    });
-    day.ok_or_else(|| Failure::usage("clock", "the clock names no day", "give --today YYYY-MM-DD"))
+    day::today()
+        .ok_or_else(|| Failure::usage("clock", "the clock names no day", "give --today YYYY-MM-DD"))
 }
 
 fn unreadable(fault: Misshapen) -> Failure {
