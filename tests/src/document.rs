@@ -4,8 +4,8 @@
 //! own; `serve` behind the letter starts it and leaves it running, `stop` ends what the machine
 //! serves first. `fails` and a number behind it: the block must end with that exit code. A sentence
 //! "Carry `FILE` from X to Y." copies a file. What is replaced: the address of B and the one it
-//! listens on by a free port of loopback, that of metrics by another, and the sizes of figures by a
-//! small one. The passphrase, which a terminal would ask for, and the fingerprints, which people tell
+//! listens on by a free port of loopback, those of metrics and of the desk by others, and the sizes of
+//! figures by a small one. The passphrase, which a terminal would ask for, and the fingerprints, which people tell
 //! each other, come from the environment.
 
 use std::{
@@ -89,7 +89,7 @@ impl Drop for Group {
 #[derive(Debug)]
 pub struct Machines {
     dir: tempfile::TempDir,
-    ports: [u16; 2],
+    ports: [u16; 3],
     environment: BTreeMap<String, String>,
     /// `export` lines of each machine so far: a person's shell keeps them.
     exports: BTreeMap<String, String>,
@@ -107,7 +107,7 @@ impl Machines {
     #[must_use]
     pub fn new() -> Self {
         // Freed at once, for the node to take.
-        let held = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let ports = held.map(|socket| socket.local_addr().unwrap().port());
         let programs = program("tally").parent().unwrap().to_owned();
         assert_eq!(program("tallyd").parent(), Some(programs.as_path()));
@@ -139,11 +139,12 @@ impl Machines {
     }
 
     fn shell(&self, machine: &str, block: &str, log: &Path) -> Group {
-        let [loopback, metrics] = self.ports.map(|port| format!("127.0.0.1:{port}"));
+        let [loopback, metrics, desk] = self.ports.map(|port| format!("127.0.0.1:{port}"));
         let block = block
             .replace("b.example.org:7443", &loopback)
             .replace("0.0.0.0:7443", &loopback)
             .replace("127.0.0.1:9464", &metrics)
+            .replace("127.0.0.1:7480", &desk)
             .replace("N=65536", "N=3000");
         let before = self.exports.get(machine).map_or("", String::as_str);
         let child = Command::new("bash")

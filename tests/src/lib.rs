@@ -13,10 +13,13 @@
 //! forge     things well signed that no honest side signs
 //! desk      a shift by hand, flight by flight
 //! http2     HTTP/2 by hand, for what no library would send
+//! http1     HTTP/1.1 by hand, likewise
+//! fake_desk a desk that says what it is told to, served as the real one is
 //! oracle    matching in a few plain lines
 //! fuzzed    every parser of foreign bytes, and both roles, over any input; also the fuzz targets
 //! fuzzed_home  the same for what needs a home
 //! document  the commands that a document shows, run as they stand
+//! browser   a real browser without a window, by WebDriver
 //! canary    planted values, and looking for them in bytes, files, folders
 //! memory    programs stopped so that their memory can be read
 //! outside   what is not the toolchain: libraries put before the system's, and skipping without them
@@ -26,13 +29,16 @@
 
 #![allow(clippy::unwrap_used)]
 
+pub mod browser;
 pub mod canary;
 pub mod desk;
 pub mod document;
+pub mod fake_desk;
 pub mod faults;
 pub mod forge;
 pub mod fuzzed;
 pub mod fuzzed_home;
+pub mod http1;
 pub mod http2;
 pub mod memory;
 pub mod oracle;

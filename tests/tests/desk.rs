@@ -5,12 +5,24 @@
 
 #[path = "desk/asking.rs"]
 mod asking;
+#[path = "desk/command.rs"]
+mod command;
+#[path = "desk/document.rs"]
+mod document;
+#[path = "desk/endpoint.rs"]
+mod endpoint;
 #[path = "desk/missing.rs"]
 mod missing;
 #[path = "desk/wire.rs"]
 mod on_the_wire;
+#[path = "desk/openapi.rs"]
+mod openapi;
+#[path = "desk/page.rs"]
+mod page;
 #[path = "desk/restarts.rs"]
 mod restarts;
+#[path = "desk/stream.rs"]
+mod stream;
 
 use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
 

@@ -143,6 +143,7 @@ fn no_document_shows_a_command_that_nobody_runs() {
     // Run by tests of their own.
     let run = [
         "docs/operations.md",
+        "docs/desk.md",
         "docs/documents.md",
         "docs/matching.md",
         "docs/tables.md",

@@ -14,6 +14,7 @@ use tallystick_agency::{
 use tallystick_protocol::identifiers::{IdentifierType, mrz::is_known_state, normalise, series};
 use zeroize::Zeroizing;
 
+pub(super) use self::check::kind;
 use super::{Context, PROGRAM, facts};
 
 #[derive(Debug, Subcommand)]
@@ -42,7 +43,7 @@ impl fmt::Debug for Hidden {
 }
 
 impl Hidden {
-    fn as_str(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 }

@@ -10,12 +10,12 @@ use tallystick_agency::{
     report::Report,
     table_flags::RejectFlags,
 };
-use tallystick_protocol::statements::{Charge, Line, Name, SessionClass};
+use tallystick_protocol::statements::{Charge, Name};
 
-use super::{Context, PROGRAM, block_on_unless, tables::KeyArgs};
+use super::{Context, PROGRAM, block_on_unless, grounds::GroundsArgs, tables::KeyArgs};
 use crate::{
     error::bug,
-    run::{self, Finishing, Grounds, MatchOptions, MatchReport, STDOUT, SharedBuffer, Sink},
+    run::{self, Finishing, MatchOptions, MatchReport, STDOUT, SharedBuffer, Sink},
 };
 
 /// What to ask, of whom, on which grounds.
@@ -45,67 +45,6 @@ pub(crate) struct MatchArgs {
     rejects: RejectFlags,
     #[command(flatten)]
     grounds: GroundsArgs,
-}
-
-/// Grounds for the record. Case and persons enter it as salted commitments only.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Grounds, for the record")]
-struct GroundsArgs {
-    /// individual-case or standing-cross-check
-    #[arg(long)]
-    class: Option<SessionClass>,
-    /// Purpose of the request
-    #[arg(long)]
-    purpose: Option<Line>,
-    /// Law that allows it
-    #[arg(long)]
-    legal_basis: Option<Line>,
-    /// Category of the offence
-    #[arg(long)]
-    offence_category: Option<Line>,
-    /// suspect, convicted, victim, missing, remains
-    #[arg(long)]
-    subject_category: Option<Line>,
-    /// Reference of the data protection impact assessment
-    #[arg(long)]
-    dpia: Option<Line>,
-    /// Handling code
-    #[arg(long)]
-    handling_code: Option<Line>,
-    /// Source and accuracy code
-    #[arg(long)]
-    source_code: Option<Line>,
-    /// Case reference; the record shows a salted commitment
-    #[arg(long)]
-    case: Option<String>,
-    /// Id of who runs it; the record shows a salted commitment
-    #[arg(long)]
-    runner: Option<String>,
-    /// Id of who ordered it; the record shows a salted commitment
-    #[arg(long)]
-    orderer: Option<String>,
-    /// Id of who approved it; the record shows a salted commitment
-    #[arg(long)]
-    approver: Option<String>,
-}
-
-impl GroundsArgs {
-    fn grounds(&self) -> Grounds {
-        Grounds {
-            class: self.class,
-            purpose: self.purpose.clone(),
-            legal_basis: self.legal_basis.clone(),
-            offence_category: self.offence_category.clone(),
-            subject_category: self.subject_category.clone(),
-            dpia: self.dpia.clone(),
-            handling_code: self.handling_code.clone(),
-            source_code: self.source_code.clone(),
-            case: self.case.clone(),
-            runner: self.runner.clone(),
-            orderer: self.orderer.clone(),
-            approver: self.approver.clone(),
-        }
-    }
 }
 
 /// The own side of a session.

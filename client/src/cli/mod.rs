@@ -6,9 +6,11 @@
 
 mod audit;
 mod benching;
+mod desk;
 mod document;
 mod estimating;
 mod generating;
+mod grounds;
 mod matching;
 mod normalising;
 mod offers;
@@ -48,6 +50,8 @@ enum Command {
     Try(Box<trial::TryArgs>),
     /// Ask a peer which of a table's identifiers its collection also holds
     Match(Box<matching::MatchArgs>),
+    /// Ask several peers about whoever comes: one document, a stream, a manifest, a page for a guard
+    Desk(Box<desk::DeskArgs>),
     /// Show what a peer offers this agency
     Collections(offers::CollectionsArgs),
     /// Check session records, offline
@@ -86,6 +90,7 @@ fn dispatch(cli: &Cli) -> Outcome<Exit> {
     match &cli.command {
         Command::Try(args) => trial::run(context, args),
         Command::Match(args) => matching::run(context, args),
+        Command::Desk(args) => desk::run(context, args),
         Command::Collections(args) => offers::run(context, args),
         Command::Audit(command) => audit::run(context, command),
         Command::Document(command) => document::run(context, command),

@@ -26,8 +26,8 @@ use super::{
     pace::{Clocks, every, ticked, told},
     shift::{Fault, Shift},
     status::{
-        LinkReport, LinkState, SessionReport, Trouble, closed_without, flights_spent,
-        is_for_good, now_ms, shift_over, slept,
+        LinkReport, LinkState, SessionReport, Trouble, closed_without, flights_spent, is_for_good,
+        now_ms, shift_over, slept,
     },
 };
 use crate::{connect::Connected, session::is_ended};

@@ -20,9 +20,14 @@
 //! verdict      what is said in the end: its types, and their words for people
 //! judge        from what was found on the lists to a verdict
 //! words        its sentences
+//! answering    what a desk does for whoever stands before it
+//! stream       lines in, one verdict a line out
+//! manifest     a table in, the same with verdicts out
+//! http         the same for other programs of this machine, and a page for a guard
 //! ```
 
 mod alarm;
+mod answering;
 mod asking;
 mod context;
 mod counter;
@@ -30,19 +35,23 @@ mod each;
 mod ending;
 mod find;
 mod flight;
+pub mod http;
 mod journal;
 mod judge;
 mod link;
+pub mod manifest;
 mod options;
 mod pace;
 mod presented;
 mod resume;
 mod shift;
 mod status;
+pub mod stream;
 mod verdict;
 mod words;
 
 pub use alarm::{Alarm, Asked, OnAlarm};
+pub use answering::Answering;
 pub use counter::Desk;
 pub use judge::judge;
 pub use options::{Ask, DeskOptions, MAX_HOURS};

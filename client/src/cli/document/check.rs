@@ -56,7 +56,7 @@ pub(crate) struct CheckArgs {
     today: Option<Date>,
 }
 
-fn kind(text: &str) -> Result<Kind, String> {
+pub(in crate::cli) fn kind(text: &str) -> Result<Kind, String> {
     let plain = |text: &str| text.replace('-', "").to_ascii_uppercase();
     let found = Kind::ALL
         .into_iter()
