@@ -250,6 +250,7 @@ impl Answering for FakeDesk {
             began_ms: 1_777_600_000_000,
             ends_ms: 1_777_628_800_000,
             ready: false,
+            alarms: 0,
             collections: vec![
                 list("stolen", ListKind::StolenDocuments, None),
                 list("register", ListKind::IssuedDocuments, down),

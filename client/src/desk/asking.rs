@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tallystick_protocol::identifiers::mrz::Date;
 
-use super::{Desk, Presented, Verdict, judge};
+use super::{Alarm, CollectionAnswer, Desk, OnAlarm, Presented, Verdict, judge};
 use crate::day;
 
 /// The day that a clock which names none is taken for: nothing has expired on it.
@@ -24,8 +24,9 @@ impl Desk {
     /// the desk.
     pub async fn ask(&self, presented: &Presented) -> Verdict {
         let began = Instant::now();
-        let answers = self.answers(presented).await;
-        verdict(presented, answers, began)
+        let answers = self.alarmed(std::slice::from_ref(presented)).await;
+        let (alarm, answers) = answers.into_iter().next().unwrap_or_default();
+        self.verdict(presented, alarm, answers, began)
     }
 
     /// The same for many, in their order: a flight's manifest. They share flights, so that it is faster
@@ -33,19 +34,25 @@ impl Desk {
     /// desk after the one before.
     pub async fn ask_all(&self, presented: &[Presented]) -> Vec<Verdict> {
         let began = Instant::now();
-        let answers = self.answers_all(presented).await;
+        let answers = self.alarmed(presented).await;
         let both = presented.iter().zip(answers);
-        both.map(|(presented, answers)| verdict(presented, answers, began))
+        both.map(|(presented, (alarm, answers))| self.verdict(presented, alarm, answers, began))
             .collect()
     }
-}
 
-fn verdict(
-    presented: &Presented,
-    answers: Vec<super::CollectionAnswer>,
-    began: Instant,
-) -> Verdict {
-    let mut verdict = judge(presented, today(), answers);
-    verdict.milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    verdict
+    fn verdict(
+        &self,
+        presented: &Presented,
+        alarm: Option<Alarm>,
+        answers: Vec<CollectionAnswer>,
+        began: Instant,
+    ) -> Verdict {
+        let mut verdict = judge(presented, today(), answers);
+        // Of a question that was held, it stands in place of the answers.
+        if let Some(alarm) = alarm.filter(|_| self.on_alarm() == OnAlarm::Warn) {
+            verdict.warn(alarm);
+        }
+        verdict.milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        verdict
+    }
 }

@@ -1,7 +1,10 @@
 //! The desk: several collections at several peers asked at once about everybody who comes.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,7 +22,8 @@ use tokio::{
 };
 
 use super::{
-    AskedType, CollectionAnswer, CollectionFacts, DeskOptions, Presented, Told,
+    Alarm, Asked, AskedType, CollectionAnswer, CollectionFacts, DeskOptions, OnAlarm, Presented,
+    Told,
     context::Context,
     flight::{Job, Known, Reply},
     link::Link,
@@ -45,6 +49,9 @@ struct Inner {
     began_ms: u64,
     ends_ms: i64,
     closing: watch::Sender<bool>,
+    /// What was asked, as far as an alarm needs it.
+    seen: Mutex<Asked>,
+    alarms: AtomicU64,
     /// Taken by whoever closes.
     tasks: Mutex<Option<Vec<JoinHandle<LinkReport>>>>,
 }
@@ -154,6 +161,8 @@ impl Desk {
             began_ms: u64::try_from(now).unwrap_or(0),
             ends_ms,
             closing,
+            seen: Mutex::new(Asked::new()),
+            alarms: AtomicU64::new(0),
             tasks: Mutex::new(Some(tasks)),
         })))
     }
@@ -168,20 +177,49 @@ impl Desk {
 
     /// The same for many, in their order. They share flights.
     pub async fn answers_all(&self, presented: &[Presented]) -> Vec<Vec<CollectionAnswer>> {
+        let all = self.alarmed(presented).await;
+        all.into_iter().map(|(_, answers)| answers).collect()
+    }
+
+    /// The same, with what each question looks like beside those before it.
+    pub(super) async fn alarmed(
+        &self,
+        presented: &[Presented],
+    ) -> Vec<(Option<Alarm>, Vec<CollectionAnswer>)> {
         let mut all = Vec::with_capacity(presented.len());
         for some in presented.chunks(AT_ONCE) {
-            all.append(&mut self.under_way(some).await);
+            let alarms: Vec<_> = some.iter().map(|one| self.look(one)).collect();
+            let answers = self.under_way(some, &alarms).await;
+            all.extend(alarms.into_iter().zip(answers));
         }
         all
     }
 
-    async fn under_way(&self, presented: &[Presented]) -> Vec<Vec<CollectionAnswer>> {
+    /// Sees a search for numbers before it leaves.
+    fn look(&self, presented: &Presented) -> Option<Alarm> {
+        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let alarm = seen.look(presented)?;
+        self.0.alarms.fetch_add(1, Ordering::Relaxed);
+        let held = self.0.options.on_alarm == OnAlarm::Hold;
+        tracing::warn!(code = alarm.code(), held, "alarm: {}", alarm.why());
+        Some(alarm)
+    }
+
+    async fn under_way(
+        &self,
+        presented: &[Presented],
+        alarms: &[Option<Alarm>],
+    ) -> Vec<Vec<CollectionAnswer>> {
         let patience = self.0.options.patience;
         let mut rows: Vec<Vec<Pending>> = Vec::with_capacity(presented.len());
-        for one in presented {
+        for (one, alarm) in presented.iter().zip(alarms) {
+            let held = alarm.filter(|_| self.0.options.on_alarm == OnAlarm::Hold);
             let mut row = Vec::with_capacity(self.0.links.len());
             for link in &self.0.links {
-                row.push(link.ask(one, patience).await);
+                row.push(match held {
+                    Some(alarm) => Pending::Told(alarm.held()),
+                    None => link.ask(one, patience).await,
+                });
             }
             rows.push(row);
         }
@@ -196,6 +234,10 @@ impl Desk {
         answers
     }
 
+    pub(super) fn on_alarm(&self) -> OnAlarm {
+        self.0.options.on_alarm
+    }
+
     /// How the desk stands.
     #[must_use]
     pub fn status(&self) -> DeskStatus {
@@ -208,6 +250,7 @@ impl Desk {
             began_ms: self.0.began_ms,
             ends_ms: u64::try_from(self.0.ends_ms).unwrap_or(0),
             ready: collections.iter().all(ready),
+            alarms: self.0.alarms.load(Ordering::Relaxed),
             collections,
         }
     }
@@ -248,6 +291,7 @@ impl Desk {
             schema: "tally.desk-shift/1",
             began_ms: self.0.began_ms,
             closed_ms: now_ms(),
+            alarms: self.0.alarms.load(Ordering::Relaxed),
             collections,
         })
     }

@@ -169,6 +169,8 @@ pub struct DeskStatus {
     pub ends_ms: u64,
     /// Whether every collection answers.
     pub ready: bool,
+    /// Questions that raised an alarm.
+    pub alarms: u64,
     /// Each collection, in the order in which they were named.
     pub collections: Vec<CollectionStatus>,
 }
@@ -235,6 +237,8 @@ pub struct ShiftReport {
     pub began_ms: u64,
     /// When it was closed.
     pub closed_ms: u64,
+    /// Questions that raised an alarm.
+    pub alarms: u64,
     /// Each collection, in the order in which they were named.
     pub collections: Vec<LinkReport>,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tallystick_client::desk::{DeskOptions, LinkState, Told};
+use tallystick_client::desk::{Conclusion, DeskOptions, LinkState, OnAlarm, Told};
 
 use super::{Post, asks_well, hits, only, traveller};
 
@@ -162,4 +162,57 @@ async fn a_record_for_each_traveller_if_that_is_asked_for() {
         assert_eq!(charged, [8, 8]);
     }
     post.all_is_well(&report);
+}
+
+/// Numbers that look like a search do not leave: the sender is charged for nothing, the answers are missing
+/// by name. With `Warn` they leave, and the verdict says the alarm.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_for_numbers_is_held_before_it_leaves() {
+    let post = Post::new();
+    let running = post.place.serve("holder");
+    for on_alarm in [OnAlarm::Hold, OnAlarm::Warn] {
+        let options = post.options(running.address);
+        let desk = post
+            .open(DeskOptions {
+                on_alarm,
+                ..options
+            })
+            .await;
+        let mut held = 0;
+        let mut warned = 0;
+        for number in 0..20 {
+            let verdict = desk
+                .ask(&traveller(&format!("Q{:05}", 100 + number), "Berg"))
+                .await;
+            let codes: Vec<&str> = verdict.missing.iter().map(|m| m.code.as_str()).collect();
+            match codes[..] {
+                [] => {}
+                ["dense-numbers"] => {
+                    assert_eq!(verdict.conclusion, Conclusion::Incomplete);
+                    held += 1;
+                }
+                _ => panic!("{codes:?}"),
+            }
+            let said = verdict
+                .reasons
+                .iter()
+                .any(|r| r.text.starts_with("Alarm: "));
+            warned += u64::from(said);
+        }
+        let alarms = desk.status().alarms;
+        assert!(alarms >= 12, "{alarms}");
+        let report = desk.close().await.unwrap();
+        let link = only(&report);
+        match on_alarm {
+            OnAlarm::Hold => assert_eq!((held, warned), (alarms, 0)),
+            OnAlarm::Warn => assert_eq!((held, warned), (0, alarms)),
+        }
+        assert_eq!(report.alarms, alarms);
+        // What was held was charged to nobody: one small flight for each question that left.
+        let asked = 20 - held;
+        let charged = &link.sessions[0].charged;
+        let documents = charged.iter().find(|c| c.type_name.as_str() == "document");
+        assert_eq!(documents.unwrap().elements.get(), asked * 8);
+        post.all_is_well(&report);
+    }
 }
