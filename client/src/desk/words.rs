@@ -136,9 +136,10 @@ pub(super) fn reported(
     let series = series
         .map(|series| format!(" It is of the series {series}."))
         .unwrap_or_default();
-    let label = spoiled
-        .then_some(" What the list says of it could not be opened.")
-        .unwrap_or_default();
+    let label = match spoiled {
+        true => " What the list says of it could not be opened.",
+        false => "",
+    };
     Zeroizing::new(format!("Reported {how}: it is on {list}.{series}{label}"))
 }
 
