@@ -1,9 +1,11 @@
 //! A desk by hand: a shift flight by flight, without a client's good manners and limits. Whoever attacks
 //! writes a program of his own.
 
-use std::{collections::HashSet, fs, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 
-use tallystick_agency::{build, clock, home::Home, peers::own_reference, store::Store};
+use tallystick_agency::{
+    build, clock, collections::snapshot_path, home::Home, peers::own_reference, store::Store,
+};
 use tallystick_protocol::{
     frame::Frame,
     group,
@@ -14,7 +16,8 @@ use tallystick_protocol::{
     snapshot::{Bucket, SnapshotVerifier},
     statements::{
         Catalogue, CatalogueEntry, Hex, Int, Legal, Mode, PROTOCOL, Query, Receiver, Refusal,
-        Request, SUITE, SenderClosing, SenderReference, SessionClass, open, open_as_named,
+        Request, SUITE, SenderClosing, SenderReference, SessionClass, SnapshotPreamble, open,
+        open_as_named,
     },
 };
 use tallystick_wire::CatalogueRequest;
@@ -294,27 +297,31 @@ pub fn padding(many: usize) -> Vec<Element> {
         .collect()
 }
 
-/// All tags of a collection's snapshot, as anybody reads them who may fetch it.
+/// A collection's snapshot in force, as anybody reads it who may fetch it: what it says of itself, and all
+/// its tags.
 ///
 /// # Panics
 /// When there is none, or it is damaged.
-pub async fn tags(place: &Place, home: &str, collection: &str) -> HashSet<Vec<u8>> {
+pub async fn snapshot(
+    place: &Place,
+    home: &str,
+    collection: &str,
+) -> (SnapshotPreamble, HashSet<Vec<u8>>) {
     let home = place.home(home);
     let store = home.store().await.unwrap();
     let known = store.collection(collection).await.unwrap().unwrap();
     store.close().await;
     let digest = known.snapshot_digest.unwrap();
-    let path = tallystick_agency::collections::snapshot_path(&home, collection, &digest);
-    assert!(fs::exists(&path).unwrap());
-    let frames = frames(&path);
+    let frames = frames(&snapshot_path(&home, collection, &digest));
     let (header, buckets) = frames.split_first().unwrap();
     let publisher = VerifyKey(own_reference(&home).unwrap().signing_key.0);
     let verifier = SnapshotVerifier::new(header, &publisher).unwrap();
-    let preamble = verifier.preamble();
+    let preamble = verifier.preamble().clone();
     let buckets = buckets
         .iter()
-        .map(|bucket| Bucket::parse(bucket, preamble).unwrap());
-    buckets
+        .map(|bucket| Bucket::parse(bucket, &preamble).unwrap());
+    let tags = buckets
         .flat_map(|bucket| bucket.tags().map(<[u8]>::to_vec).collect::<Vec<_>>())
-        .collect()
+        .collect();
+    (preamble, tags)
 }

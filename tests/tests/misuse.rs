@@ -8,9 +8,10 @@ use std::collections::{BTreeSet, HashSet};
 use tallystick_protocol::{
     identifiers::{Element, IdentifierType, normalise},
     oprf::Output,
+    statements::{Line, ListKind},
 };
 use tallystick_tests::{
-    desk::{Desk, tags},
+    desk::{Desk, snapshot},
     place::{Place, Serving},
 };
 
@@ -88,9 +89,20 @@ impl Scene {
              --kind issued-documents --covers UTO {budgets}"
         ));
         let serving = place.serve("holder");
+        let desk = Desk::new(&place, "asker", "holder", serving.address);
+        let (preamble, tags) = snapshot(&place, "holder", "register").await;
+        // Snapshot and catalogue say the same of it.
+        let offer = desk.offer("register").await;
+        assert_eq!(preamble.kind, Some(ListKind::IssuedDocuments));
+        assert_eq!(
+            (preamble.kind, &preamble.covers),
+            (offer.kind, &offer.covers)
+        );
+        let states = &offer.covers.unwrap().states;
+        assert_eq!(states.iter().map(Line::as_str).collect::<Vec<_>>(), ["UTO"]);
         Self {
-            desk: Desk::new(&place, "asker", "holder", serving.address),
-            tags: tags(&place, "holder", "register").await,
+            desk,
+            tags,
             place,
             _serving: serving,
             sessions: 0,

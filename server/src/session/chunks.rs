@@ -24,7 +24,7 @@ use tallystick_protocol::{
     session::{Accepted, Asked, ChargeReceipt, Closed, Evaluation, Serving},
     statements::{Grant, Name, Status},
 };
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     End, Link, blocking, entry, epoch_over,
@@ -94,6 +94,8 @@ pub(super) struct Run {
     /// For each answered chunk: digest of the question, place of the answer.
     pub(super) answered: HashMap<[u8; 32], Place>,
     pub(super) unsettled: Unsettled,
+    /// Cancelled when the node is told to stop.
+    pub(super) draining: CancellationToken,
 }
 
 impl Run {
@@ -102,6 +104,7 @@ impl Run {
         node: &Arc<Node>,
         identity: PeerIdentity,
         asked: Asked,
+        draining: CancellationToken,
     ) -> Result<(Self, Frame), End> {
         let session = asked.request().session;
         let collection = asked.request().collection.clone();
@@ -128,6 +131,7 @@ impl Run {
             keys,
             answered: rebuilt.answered,
             unsettled: rebuilt.unsettled,
+            draining,
         };
         run.settle().await?;
         Ok((run, rebuilt.grant))
@@ -162,8 +166,9 @@ impl Run {
             let due = self.unsettled.due();
             // Whoever waits for an answer is silent without fault, and so is a desk to which nobody
             // comes: a peer that is dead shows by the pings of HTTP/2.
-            let may_be_silent =
-                self.serving.agreement().request().is_shift() || !in_flight.is_empty();
+            let shift = self.serving.agreement().request().is_shift();
+            let idle = in_flight.is_empty() && closing.is_none();
+            let may_be_silent = shift || !in_flight.is_empty();
             tokio::select! {
                 biased;
                 evaluation = first(&mut in_flight) => {
@@ -179,6 +184,11 @@ impl Run {
                     }
                 }
                 () = until(due) => self.settle().await?,
+                // Nobody waits here for hours until somebody comes.
+                () = self.draining.cancelled(), if shift && idle => {
+                    let stopping = "the node is shutting down; the shift can be resumed".to_owned();
+                    return Err(AgencyError::Network(stopping).into());
+                }
                 frame = async {
                     match may_be_silent {
                         true => link.next_meanwhile().await,

@@ -226,7 +226,7 @@ async fn drive(
                     return turn_away(node, asked, RefusalCode::Busy, link, now).await;
                 };
                 let resumed = async {
-                    let (run, grant) = Run::resume(node, identity, asked).await?;
+                    let (run, grant) = Run::resume(node, identity, asked, draining.clone()).await?;
                     link.send(grant).await?;
                     run.serve(link).await
                 };
@@ -325,6 +325,7 @@ async fn drive(
         keys: terms.keys,
         answered: std::collections::HashMap::new(),
         unsettled: chunks::Unsettled::default(),
+        draining: draining.clone(),
     };
     let granted = async {
         link.send(grant).await?;

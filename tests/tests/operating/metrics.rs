@@ -229,7 +229,7 @@ fn only_known_words(scrape: &Scrape) {
                 "aborted", "closed", "granted", "left", "refused", "replayed", "resumed",
             ]
             .contains(&value),
-            "type" => ["bytes", "document", "other", "text"].contains(&value),
+            "type" => ["bytes", "document", "holder", "other", "text"].contains(&value),
             _ => false,
         };
         assert!(good, "{name}={value}");

@@ -138,3 +138,21 @@ async fn an_epoch_that_turns_ends_the_shift_and_the_next_begins_in_the_new_one()
     let closing = next.close(0).await;
     assert_eq!(closing.charged[0].quota_before.get(), 100_000);
 }
+
+/// A node that is told to stop does not wait until its shifts are over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_lets_go_of_silent_shifts_and_goes_on_with_them_later() {
+    let mut scene = Scene::new(&[("drain_timeout_seconds", "3600")], "--peer-budget 100000");
+    let mut shift = scene.begin(1).await;
+    shift.flight(flight()).await.unwrap();
+    let serving = scene.serving.take().unwrap();
+    let stopped = tokio::task::spawn_blocking(move || serving.stop());
+    let status = shift.last_word().await.unwrap_err();
+    assert!(status.message().contains("can be resumed"), "{status}");
+    assert_eq!(stopped.await.unwrap(), Some(0));
+    scene.start();
+    scene.desk.resume(&mut shift).await;
+    shift.flight(flight()).await.unwrap();
+    shift.close(0).await;
+    assert_eq!(scene.verified(1)["records"][0]["status"], "complete");
+}
