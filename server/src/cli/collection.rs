@@ -347,6 +347,13 @@ pub(super) async fn perform(
              try every date of birth of a century. Give --budget holder=N and --budget document=N"
         ));
     }
+    let left_out = published.tally.rejected_total() + published.tally.empty;
+    if meta.kind == Some(ListKind::IssuedDocuments) && left_out > 0 {
+        context.hint(&format!(
+            "a register with {left_out} keys left out: to a desk those documents look never issued, or \
+             issued to somebody else. Mend the rows (--rejects FILE names them) and publish again"
+        ));
+    }
     Ok(report(
         &name,
         published,

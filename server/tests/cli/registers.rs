@@ -164,3 +164,19 @@ fn a_register_that_is_old_or_can_be_mapped_is_found() {
     place.run(&old, 0);
     place.finds("alpha", "register-old", "warn");
 }
+
+/// A register whose row gives one key and not the other would call a genuine bearer somebody else.
+#[test]
+fn a_register_that_leaves_keys_out_says_what_that_means() {
+    let place = register();
+    let line = publish(KEYS, "--kind issued-documents --covers UTO");
+    let said = |place: &Place| text(&place.run(&line, 0).stderr);
+    assert!(!said(&place).contains("left out"));
+    place.write(
+        "register.csv",
+        "number,state,surname,given,born\nL898902C3,UTO,Eriksson,Anna Maria,1974-08-12\n\
+         L898902C4,UTO,,,1974-08-12\n",
+    );
+    let said = said(&place);
+    assert!(said.contains("a register with 1 keys left out"), "{said}");
+}
