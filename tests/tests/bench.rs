@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{fs, process::Stdio};
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -10,7 +13,14 @@ use nix::{
 };
 use serde_json::Value;
 use tallystick_protocol::{frame::FrameReader, group};
-use tallystick_tests::{document::document, kernel, place::Place, running::wait_for};
+use tallystick_tests::{
+    document::document,
+    kernel,
+    outside::absent,
+    place::Place,
+    programs::{program, workspace},
+    running::wait_for,
+};
 
 const SMALL: &str = "tally bench --batch 512 --repeats 2";
 
@@ -162,6 +172,46 @@ fn an_interrupt_leaves_nothing() {
     wait_for("an empty folder", || {
         (fs::read_dir(&temporary).unwrap().count() == 0).then_some(())
     });
+}
+
+/// The script of the document for a small list against a large one, with small numbers.
+#[test]
+fn a_few_against_many_are_measured() {
+    let place = Place::new();
+    let text = document("docs/performance.md");
+    let shown = text
+        .split('`')
+        .find(|code| code.starts_with("benches/warm/"));
+    let (script, _) = shown.unwrap().split_once(' ').unwrap();
+    let programs = program("tally");
+    let ended = Command::new("python3")
+        .arg(workspace().join(script))
+        .args(["--ours", "100", "--theirs", "3000", "--programs"])
+        .arg(programs.parent().unwrap())
+        .arg("--dir")
+        .arg(place.path("warm"))
+        .output();
+    let Ok(ended) = ended else {
+        return absent("python3");
+    };
+    let said = String::from_utf8(ended.stdout).unwrap();
+    assert!(
+        ended.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+    let steps: Vec<Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let names: Vec<&str> = steps.iter().map(|s| s["step"].as_str().unwrap()).collect();
+    assert_eq!(names, ["publish", "match", "match", "match", "sender"]);
+    let came = |step: &Value| step["snapshot_from"].as_str().unwrap().to_owned();
+    assert_eq!(came(&steps[1]), "whole");
+    assert_eq!(came(&steps[2]), "cache");
+    for step in &steps {
+        assert!(step["peak_rss_mib"].as_u64().unwrap() > 0, "{step}");
+    }
 }
 
 /// The commands of docs/performance.md, as they stand but for sizes.
