@@ -8,7 +8,7 @@ use tallystick_agency::{
     exit::{Failure, Outcome},
 };
 use tallystick_protocol::identifiers::mrz::Kind;
-use tallystick_tables::{Mapping, TableInput};
+use tallystick_tables::{Mapping, Source};
 use zeroize::Zeroizing;
 
 use super::super::{
@@ -79,7 +79,7 @@ pub(super) enum Input {
 
 /// A table and where its verdicts go.
 pub(super) struct Manifest {
-    pub(super) table: TableInput,
+    pub(super) source: Source,
     pub(super) mapping: Mapping,
     pub(super) out: Option<PathBuf>,
     pub(super) force: bool,
@@ -140,7 +140,7 @@ impl Input {
         if let Some(path) = &args.manifest {
             let (table, mapping) = args.keys.input(path.clone(), quiet)?;
             let manifest = Manifest {
-                table,
+                source: table.open().map_err(AgencyError::from)?,
                 mapping,
                 out: args.out.clone(),
                 force: args.force,
@@ -188,9 +188,8 @@ impl Manifest {
                 "choose another name, or use --force to replace a file",
             ));
         }
-        let table = self.table.open().map_err(AgencyError::from)?;
-        let same = |a: &std::path::Path| a.canonicalize().ok();
-        if same(out).is_some() && same(out) == same(table.path()) {
+        let same = |path: &std::path::Path| path.canonicalize().ok();
+        if same(out).is_some() && same(out) == same(self.source.path()) {
             return Err(Failure::usage(
                 "output-is-input",
                 format!("{} is the manifest itself", out.display()),

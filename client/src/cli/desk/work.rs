@@ -239,11 +239,10 @@ pub(super) async fn manifest(
     manifest: input::Manifest,
     signals: &mut Signals,
 ) -> Outcome<Done> {
-    let source = manifest.table.open().map_err(AgencyError::from)?;
     let asking = async {
         settled(context, desk).await;
         let bar = Progress::new("asking", 0, "rows", context.quiet);
-        let done = manifest::run(desk, &source, &manifest.mapping, |rows| bar.set(rows)).await;
+        let done = manifest::run(desk, &manifest.source, &manifest.mapping, |rows| bar.set(rows)).await;
         bar.finish();
         done
     };
