@@ -121,6 +121,20 @@ pub fn anonymous_bytes_of(id: u32) -> Option<u64> {
     status_bytes(&status, "RssAnon:")
 }
 
+/// Processor time of the process `id` and of all its threads so far, in seconds, to the hundredth. `None`
+/// where the system does not tell.
+#[must_use]
+pub fn cpu_seconds_of(id: u32) -> Option<f64> {
+    /// Linux counts in hundredths of a second there, whatever its own clock does (`USER_HZ`).
+    const TICKS: f64 = 100.0;
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // The name of the program, in parentheses, may hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut times = fields.split_whitespace().skip(11);
+    let mut ticks = || times.next()?.parse::<f64>().ok();
+    Some((ticks()? + ticks()?) / TICKS)
+}
+
 /// File handles that are open, and the most that may be. `None` where the system does not tell.
 #[must_use]
 pub fn file_handles() -> Option<(u64, u64)> {
@@ -181,6 +195,12 @@ mod tests {
         let after = usage().unwrap();
         assert!(after.cpu_seconds > before.cpu_seconds);
         assert!(after.peak_rss_bytes >= 64 << 20);
+        // The same from outside, where it is told: in hundredths, and a little later.
+        if let Some(seen) = cpu_seconds_of(std::process::id()) {
+            assert!(seen + 0.05 >= after.cpu_seconds, "{seen}");
+            assert!(seen < after.cpu_seconds + 60.0, "{seen}");
+        }
+        assert_eq!(cpu_seconds_of(u32::MAX), None);
     }
 
     #[test]

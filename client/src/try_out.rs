@@ -5,7 +5,7 @@
 //! This is the one module that imports the server: the peer's process is this executable with a
 //! hidden subcommand, so that processor time and memory are each side's own.
 
-mod children;
+pub(crate) mod children;
 
 use std::{
     io::{Read, Write},
@@ -40,7 +40,7 @@ use tallystick_server::Node;
 use tallystick_tables::{Rejects, TableFormat, TableInput};
 use tokio::sync::oneshot;
 
-use self::children::{Ready, Sender, Spent, receive};
+use self::children::{Ready, Spent, receive, sender};
 use crate::{
     audit::{self, Audited, TrustFile, TrustedAgency},
     datagen,
@@ -163,8 +163,8 @@ pub fn run(options: TryOptions) -> Outcome<Tried> {
     let homes = runtime()?.block_on(introduce(&dir))?;
     lap(&mut seconds, "init", at);
 
-    let mut sender = Sender::start(&homes.1, &theirs, asked, &options)?;
-    let ready = sender.ready()?;
+    let mut sender = sender(&homes.1, &theirs, asked, &options)?;
+    let ready: Ready = sender.line()?;
     seconds.push(("publish", ready.publish_seconds));
 
     let at = Instant::now();
@@ -312,7 +312,8 @@ async fn introduce(dir: &Path) -> Outcome<Homes> {
     Ok(Homes(dir.join(OURS), dir.join(THEIRS), agencies))
 }
 
-async fn init(dir: &Path, name: &str) -> Outcome<Home> {
+/// A home of an agency that listens on loopback.
+pub(crate) async fn init(dir: &Path, name: &str) -> Outcome<Home> {
     let options = InitOptions {
         name: name.to_owned(),
         state: None,
@@ -325,7 +326,7 @@ async fn init(dir: &Path, name: &str) -> Outcome<Home> {
 }
 
 /// Adds `peer` to the allow-list of `home`, from its exported manifest.
-async fn add(home: &Home, peer: &Home) -> Outcome<()> {
+pub(crate) async fn add(home: &Home, peer: &Home) -> Outcome<()> {
     let now = clock::now_ms();
     let manifest = peers::export(peer, now)?.into_bytes();
     let import = peers::import(home, manifest, now)?;
@@ -400,37 +401,59 @@ pub fn send(
         .await?;
         store.close().await;
         let publish_seconds = at.elapsed().as_secs_f64();
-        let node = Node::open(home).await?;
-        let listener = tokio::net::TcpListener::bind(node.listen_address())
-            .await
-            .map_err(|e| AgencyError::Network(format!("cannot listen on loopback: {e}")))?;
-        let address = listener
-            .local_addr()
-            .map_err(|e| AgencyError::Network(format!("cannot listen on loopback: {e}")))?;
         let Published {
             tally,
             distinct,
             elements,
             ..
         } = published;
-        say(&Ready {
+        answer(home, stdin, |address| Ready {
             address,
             rows: tally.rows,
             elements: distinct,
             keys_rejected: tally.rejected_total(),
             tags: elements,
             publish_seconds,
-        })?;
-        tallystick_server::serve(listener, node, stdin.ended()).await?;
-        let Usage {
-            cpu_seconds,
-            peak_rss_bytes,
-        } = process::usage()?;
-        say(&Spent {
-            cpu_seconds,
-            peak_rss_bytes,
-            peak_anonymous_bytes: None,
         })
+        .await
+    })
+}
+
+/// A node's process: serves on loopback what is published, until standard input ends. Its first line is
+/// the address, its last what it spent.
+///
+/// # Errors
+/// A failure of the home or the network.
+pub fn serve(home: Home) -> Outcome<()> {
+    let stdin = StdinEnd::watch()?;
+    runtime()?.block_on(answer(home, stdin, |address| address))
+}
+
+/// Serves until standard input ends.
+async fn answer<T: Serialize>(
+    home: Home,
+    stdin: StdinEnd,
+    ready: impl FnOnce(SocketAddr) -> T,
+) -> Outcome<()> {
+    let node = Node::open(home).await?;
+    let io = |e| AgencyError::Network(format!("cannot listen on loopback: {e}"));
+    let listener = tokio::net::TcpListener::bind(node.listen_address());
+    let listener = listener.await.map_err(io)?;
+    say(&ready(listener.local_addr().map_err(io)?))?;
+    tallystick_server::serve(listener, node, stdin.ended()).await?;
+    say_spent()
+}
+
+/// The last line of a process: what it spent.
+pub(crate) fn say_spent() -> Outcome<()> {
+    let Usage {
+        cpu_seconds,
+        peak_rss_bytes,
+    } = process::usage()?;
+    say(&Spent {
+        cpu_seconds,
+        peak_rss_bytes,
+        peak_anonymous_bytes: None,
     })
 }
 
@@ -469,7 +492,8 @@ impl StdinEnd {
     }
 }
 
-fn say<T: Serialize>(line: &T) -> Outcome<()> {
+/// Says a line to the process that started this one.
+pub(crate) fn say<T: Serialize>(line: &T) -> Outcome<()> {
     let mut text = serde_json::to_string(line).map_err(|e| bug(e.to_string()))?;
     text.push('\n');
     let mut stdout = std::io::stdout().lock();

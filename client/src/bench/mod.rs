@@ -5,12 +5,14 @@
 //! stages    one chunk through every stage of the arithmetic, timed on one thread
 //! reading   rows of a generated table to elements
 //! session   a whole session of two processes, as `try` runs it
+//! desk      travellers at a desk, one by one and many at once
 //! estimate  what a pair of sizes costs, from the figures of the stages
 //! ```
 //!
 //! Times are processor time of the thread that works, where the system counts it: other programs then
 //! disturb little. Kernels take turns, so that a slow moment of the machine meets both.
 
+pub mod desk;
 pub mod estimate;
 mod reading;
 mod session;

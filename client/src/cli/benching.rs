@@ -1,5 +1,7 @@
 //! `tally bench`: what this machine does. Needs no home and asks nobody.
 
+pub(super) mod desk;
+
 use std::path::Path;
 
 use clap::{Args, value_parser};
@@ -42,6 +44,8 @@ pub(crate) struct BenchArgs {
     /// against a collection of so many
     #[arg(long, value_name = "N", requires = "ours", value_parser = value_parser!(u64).range(1..=1 << 40))]
     theirs: Option<u64>,
+    #[command(flatten)]
+    desk: desk::DeskArgs,
 }
 
 /// What was measured.
@@ -255,6 +259,25 @@ fn take_away(folder: &Path) {
 }
 
 pub(crate) fn run(context: &Context, args: &BenchArgs) -> Outcome<Exit> {
+    let options = Options {
+        batch: args.batch.into(),
+        repeats: args.repeats.into(),
+    };
+    let (sizes, rows) = (args.ours.zip(args.theirs), args.session);
+    let quiet = context.quiet;
+    if let Some(bench) = args.desk.bench(quiet) {
+        let measured = in_a_folder(move |path| bench::desk::desk(path, &bench))?;
+        return desk::print(context, measured);
+    }
+    let measured = in_a_folder(move |path| measure(path, options, rows, sizes, quiet))?;
+    context.print(PROGRAM, &measured)?;
+    Ok(Exit::Done)
+}
+
+/// Measures with a folder that is removed in the end.
+fn in_a_folder<T: Send + 'static>(
+    measure: impl FnOnce(&Path) -> Outcome<T> + Send + 'static,
+) -> Outcome<T> {
     let temporary = std::env::temp_dir();
     let dir = tempfile::Builder::new()
         .prefix("tally-bench-")
@@ -266,31 +289,24 @@ pub(crate) fn run(context: &Context, args: &BenchArgs) -> Outcome<Exit> {
         })?;
     let path = dir.path().to_owned();
     let folder = path.clone();
-    let options = Options {
-        batch: args.batch.into(),
-        repeats: args.repeats.into(),
-    };
-    let (sizes, rows) = (args.ours.zip(args.theirs), args.session);
-    let quiet = context.quiet;
     // The folder is removed also when a signal ends the wait: it belongs to this function.
     let measured = block_on(async move {
-        tokio::task::spawn_blocking(move || measure(&path, options, rows, sizes, quiet))
+        tokio::task::spawn_blocking(move || measure(&path))
             .await
             .unwrap_or_else(|_| Err(bug("the measurement panicked")))
     });
     if measured.is_err() {
         take_away(&folder);
     }
-    let measured = measured.map_err(|failure| match failure.exit {
+    measured.map_err(|failure| match failure.exit {
         Exit::Interrupted => Failure {
-            what: "interrupted; nothing was kept".to_owned(),
-            next: "fewer --repeats, a smaller --batch or --session take less time".to_owned(),
+            what: "interrupted; nothing was kept but what --dir names".to_owned(),
+            next: "fewer --repeats, a smaller --batch, --session or --desk take less time"
+                .to_owned(),
             ..failure
         },
         _ => failure,
-    })?;
-    context.print(PROGRAM, &measured)?;
-    Ok(Exit::Done)
+    })
 }
 
 fn measure(

@@ -76,6 +76,9 @@ enum Command {
     /// The peer's side of `try`, as a process of its own
     #[command(hide = true)]
     TrySender(Box<trial::SenderArgs>),
+    /// A side of `bench --desk`, as a process of its own
+    #[command(hide = true)]
+    BenchPart(benching::desk::PartArgs),
 }
 
 /// Runs the program.
@@ -105,6 +108,7 @@ fn dispatch(cli: &Cli) -> Outcome<Exit> {
             Ok(Exit::Done)
         }
         Command::TrySender(args) => trial::send(context, args),
+        Command::BenchPart(args) => benching::desk::part(context, args),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The two sides of `try` as processes of their own.
+//! The two sides of `try`, and those of measurements, as processes of their own.
 
 use std::{
     collections::BTreeMap,
@@ -39,24 +39,25 @@ pub(super) struct Ready {
 }
 
 /// What it says at its end.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Spent {
-    pub(super) cpu_seconds: f64,
-    pub(super) peak_rss_bytes: u64,
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Spent {
+    pub(crate) cpu_seconds: f64,
+    pub(crate) peak_rss_bytes: u64,
     /// What was seen from outside.
     #[serde(skip)]
-    pub(super) peak_anonymous_bytes: Option<u64>,
+    pub(crate) peak_anonymous_bytes: Option<u64>,
 }
 
-/// The peer's process. It ends when its standard input does, and so never outlives this one.
-pub(super) struct Sender {
+/// A process of this executable. It ends when its standard input does, and so never outlives this one.
+pub(crate) struct Part {
     child: Child,
+    side: &'static str,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
     watch: Watch,
 }
 
-impl Drop for Sender {
+impl Drop for Part {
     fn drop(&mut self) {
         if self.stdin.take().is_some() {
             // Not stopped in order: this process is failing.
@@ -66,7 +67,8 @@ impl Drop for Sender {
     }
 }
 
-fn executable() -> Outcome<Command> {
+/// This executable, with the same kernel.
+pub(crate) fn executable() -> Outcome<Command> {
     let path = std::env::current_exe()
         .map_err(|e| Failure::usage("executable", format!("cannot find myself: {e}"), ""))?;
     let mut command = Command::new(path);
@@ -99,31 +101,36 @@ fn spawn(mut command: Command) -> Outcome<Child> {
         .map_err(|e| Failure::usage("spawn", format!("cannot start a process: {e}"), ""))
 }
 
-impl Sender {
-    /// `asked` elements will be asked of it at once.
-    pub(super) fn start(
-        home: &Path,
-        table: &TableSource,
-        asked: u64,
-        options: &TryOptions,
-    ) -> Outcome<Self> {
-        let mut command = executable()?;
-        command
-            .arg("try-sender")
-            .arg("--home")
-            .arg(home)
-            .args(["--collection", COLLECTION])
-            .args(["--asked", &asked.to_string()]);
-        table_flags(&mut command, table);
-        if !table.label.is_empty() {
-            command.arg("--label").arg(table.label.join(","));
-        }
-        if options.rejects.stop {
-            command.arg("--stop-on-rejects");
-        }
-        if options.quiet {
-            command.arg("--quiet");
-        }
+/// The peer's process, of which `asked` elements will be asked at once.
+pub(super) fn sender(
+    home: &Path,
+    table: &TableSource,
+    asked: u64,
+    options: &TryOptions,
+) -> Outcome<Part> {
+    let mut command = executable()?;
+    command
+        .arg("try-sender")
+        .arg("--home")
+        .arg(home)
+        .args(["--collection", COLLECTION])
+        .args(["--asked", &asked.to_string()]);
+    table_flags(&mut command, table);
+    if !table.label.is_empty() {
+        command.arg("--label").arg(table.label.join(","));
+    }
+    if options.rejects.stop {
+        command.arg("--stop-on-rejects");
+    }
+    if options.quiet {
+        command.arg("--quiet");
+    }
+    Part::start(command, "the peer's side")
+}
+
+impl Part {
+    /// Starts it; `side` names it in failures.
+    pub(crate) fn start(mut command: Command, side: &'static str) -> Outcome<Self> {
         command.stdin(Stdio::piped());
         let mut child = spawn(command)?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
@@ -131,12 +138,19 @@ impl Sender {
         Ok(Self {
             watch: Watch::begin(&child)?,
             child,
+            side,
             stdin,
             stdout,
         })
     }
 
-    fn line<T: for<'de> Deserialize<'de>>(&mut self) -> Outcome<T> {
+    /// The process's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line that it says.
+    pub(crate) fn line<T: for<'de> Deserialize<'de>>(&mut self) -> Outcome<T> {
         let mut line = String::new();
         // A read that fails leaves no line, as an end does.
         let _ = self.stdout.read_line(&mut line);
@@ -146,12 +160,8 @@ impl Sender {
         }
     }
 
-    pub(super) fn ready(&mut self) -> Outcome<Ready> {
-        self.line()
-    }
-
     /// Lets it drain, and takes what it spent.
-    pub(super) fn stop(mut self) -> Outcome<Spent> {
+    pub(crate) fn stop(mut self) -> Outcome<Spent> {
         drop(self.stdin.take());
         let spent: Spent = self.line()?;
         let peak_anonymous_bytes = self.watch.end();
@@ -167,7 +177,7 @@ impl Sender {
 
     fn ended(&mut self) -> Failure {
         drop(self.stdin.take());
-        failed(&mut self.child, "the peer's side")
+        failed(&mut self.child, self.side)
     }
 }
 
@@ -188,7 +198,7 @@ fn failed(child: &mut Child, side: &str) -> Failure {
     Failure::new(
         exit.unwrap_or(Exit::Bug),
         "child",
-        format!("{side} of the trial failed; what it said stands above"),
+        format!("{side} failed; what it said stands above"),
         "",
     )
 }

@@ -4,6 +4,7 @@
 //! Nothing in it is real, and the same sizes and seed give the same bytes. Lists are shaped as
 //! `tallyd collection publish --mapping` takes them; their mappings are written beside them.
 
+mod lists;
 mod presented;
 mod scanner;
 mod sheet;
@@ -14,16 +15,16 @@ mod world;
 mod tests;
 
 use std::{
-    fs, io,
-    io::Write,
+    fs,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
-use serde_json::json;
-
 use super::{DatagenError, io_error, persist, write_file, write_table};
-use presented::{Of, Presented, SERIES, Watched, present, series_length};
-use world::{Document, Draws, Holder, MAX_DOCUMENTS, STATE, World, iso};
+use lists::{Lists, write_register};
+use presented::present;
+use sheet::Text;
+use world::{MAX_DOCUMENTS, STATE, World};
 
 /// The register of issued documents: `number,state,surname,given_names,birth_date`.
 pub const REGISTER: &str = "register.csv";
@@ -41,7 +42,8 @@ const STOLEN_HEADER: &str = "number,state,report,series";
 const WATCHLIST_HEADER: &str = "number,state,surname,given_names,birth_date,case_ref,handling";
 const PRESENTED_HEADER: &str = "id,mrz,class";
 
-const REGISTER_MAPPING: &str = r#"[[key]]
+/// How a register is published.
+pub(crate) const REGISTER_MAPPING: &str = r#"[[key]]
 type = "document"
 number = "number"
 state = "state"
@@ -179,7 +181,9 @@ pub fn generate(
     let mut files = vec![
         (
             register,
-            write_table(register, REGISTER_HEADER, |out| lists.register(out))?,
+            write_table(register, REGISTER_HEADER, |out| {
+                write_register(&world, 0..documents, out)
+            })?,
         ),
         (
             stolen,
@@ -222,162 +226,31 @@ pub fn generate(
     })
 }
 
-/// What the tables hold, line by line.
-struct Lists<'a> {
-    world: &'a World,
-    documents: u64,
-    each: u64,
-    /// Lines of the other lists that nobody presents, for each of two kinds.
-    filling: u64,
-    presented: &'a Presented,
+/// Writes the rows of a register of the documents `of`, in mixed order: no other table is made.
+///
+/// # Errors
+/// [`DatagenError`].
+pub(crate) fn register(path: &Path, of: Range<u64>, seed: u64) -> Result<(), DatagenError> {
+    if of.end > MAX_DOCUMENTS {
+        let limit = MAX_DOCUMENTS;
+        return Err(DatagenError::TooMany { limit });
+    }
+    let world = World::new(seed);
+    let file = write_table(path, REGISTER_HEADER, |out| write_register(&world, of, out))?;
+    persist(file, path, true)
 }
 
-impl Lists<'_> {
-    fn register(&self, out: &mut dyn Write) -> io::Result<()> {
-        let order = self.world.order(Draws::Register, self.documents);
-        (0..self.documents).try_for_each(|line| {
-            let Document {
-                number,
-                state,
-                holder,
-                ..
-            } = self.world.document(order.get(line));
-            let Holder {
-                surname,
-                given,
-                birth,
-                ..
-            } = holder;
-            writeln!(
-                out,
-                "{number},{state},{},{},{}",
-                surname.0,
-                given.0,
-                iso(birth)
-            )
-        })
+/// Zones of documents of the register.
+pub(crate) struct Zones(World);
+
+impl Zones {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(World::new(seed))
     }
 
-    const fn blanks(&self) -> u64 {
-        SERIES * series_length(self.each)
-    }
-
-    fn stolen_rows(&self) -> u64 {
-        self.presented.stolen.len() as u64 + 2 * self.filling + self.blanks()
-    }
-
-    /// Presented ones, others of the register, others of other states, blanks: in mixed order.
-    fn stolen(&self, out: &mut dyn Write) -> io::Result<()> {
-        let order = self.world.order(Draws::Stolen, self.stolen_rows());
-        (0..self.stolen_rows()).try_for_each(|line| {
-            let index = order.get(line);
-            let report = |index| {
-                let mut draws = self.world.draws(Draws::Reports, index);
-                *draws.pick(&["stolen", "stolen", "lost", "lost", "lost", "revoked"])
-            };
-            let (number, state, report, series) = match self.reported(index) {
-                Ok(of) => {
-                    let document = self.find(&of);
-                    (
-                        document.number,
-                        document.state,
-                        report(index),
-                        String::new(),
-                    )
-                }
-                Err(blank) => {
-                    let (series, place) = (blank % SERIES, blank / SERIES);
-                    let name = format!("S-{:02}", series + 1);
-                    (self.world.blank(series, place), STATE, "blank-series", name)
-                }
-            };
-            writeln!(out, "{number},{state},{report},{series}")
-        })
-    }
-
-    /// The document of a line of the reported ones, or else which blank it is.
-    fn reported(&self, index: u64) -> Result<Of, u64> {
-        let presented = self.presented.stolen.len() as u64;
-        if let Some(of) = self.presented.stolen.get(index as usize) {
-            return Ok(of.clone());
-        }
-        let index = index - presented;
-        match (
-            index.checked_sub(self.filling),
-            index.checked_sub(2 * self.filling),
-        ) {
-            (None, _) => Ok(Of::Register(self.documents - 1 - index)),
-            (Some(other), None) => Ok(Of::Foreign(self.presented.used_foreign + other)),
-            (_, Some(blank)) => Err(blank),
-        }
-    }
-
-    fn watchlist_rows(&self) -> u64 {
-        self.presented.watched.len() as u64 + self.filling
-    }
-
-    /// People of names as a zone has them: only profiles with transliteration find others.
-    fn watchlist(&self, out: &mut dyn Write) -> io::Result<()> {
-        let order = self.world.order(Draws::Watchlist, self.watchlist_rows());
-        (0..self.watchlist_rows()).try_for_each(|line| {
-            let index = order.get(line);
-            let mut draws = self.world.draws(Draws::Listed, index);
-            // Nobody who presents a document was born before 1940: only those who should are found.
-            let mut nobody = self.world.holder(index, u64::MAX);
-            nobody.birth.0 = 1930 + draws.below(10);
-            let (document, holder) = match self.presented.watched.get(index as usize) {
-                Some(Watched::Document(of)) => (Some(self.find(of)), nobody),
-                Some(Watched::Person(holder)) => (None, *holder),
-                None => {
-                    let first = self.presented.used_foreign + self.filling;
-                    (Some(self.world.foreign(first + index)), nobody)
-                }
-            };
-            let (number, state) = document.map_or_else(Default::default, |d| (d.number, d.state));
-            let spaced = |name: &str| name.replace('<', " ");
-            let year = 2019 + draws.below(7);
-            let handling = draws.below(4);
-            writeln!(
-                out,
-                "{number},{state},{},{},{},C-{year}-{:07},H{handling}",
-                spaced(holder.surname.1),
-                spaced(holder.given.1),
-                iso(holder.birth),
-                line + 1
-            )
-        })
-    }
-
-    fn find(&self, of: &Of) -> Document {
-        match of {
-            Of::Register(index) => self.world.document(*index),
-            Of::Foreign(index) => self.world.foreign(*index),
-        }
-    }
-
-    /// Presented documents in mixed order, each with its number in it.
-    fn each_shown(
-        &self,
-        mut write: impl FnMut(u64, &presented::Shown) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let lines = self.presented.shown.len() as u64;
-        let order = self.world.order(Draws::Presented, lines);
-        (0..lines).try_for_each(|line| {
-            let shown = self.presented.shown.get(order.get(line) as usize);
-            shown.map_or(Ok(()), |shown| write(line + 1, shown))
-        })
-    }
-
-    fn shown(&self, out: &mut dyn Write) -> io::Result<()> {
-        self.each_shown(|id, shown| {
-            writeln!(out, "P{id:06},{},{}", shown.lines.concat(), shown.class)
-        })
-    }
-
-    fn lines(&self, out: &mut dyn Write) -> io::Result<()> {
-        self.each_shown(|id, shown| {
-            let line = json!({ "id": format!("P{id:06}"), "mrz": shown.lines });
-            writeln!(out, "{line}")
-        })
+    /// The zone of a document, in one run.
+    pub(crate) fn get(&self, index: u64) -> String {
+        let document = self.0.document(index);
+        Text::of(&document).print().lines().concat()
     }
 }
