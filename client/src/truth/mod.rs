@@ -8,6 +8,11 @@
 
 mod class;
 mod score;
+mod table;
 
 pub use class::{Class, UnknownClass};
 pub use score::{Line, Score, is_alarm};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod judged_tests;

@@ -65,6 +65,10 @@ pub(super) struct InputArgs {
     /// Replace the output if it exists
     #[arg(long, requires = "out")]
     force: bool,
+    /// Column of the manifest that says what each document is, in the classes of `datagen --desk`: the
+    /// verdicts are counted against it
+    #[arg(long, value_name = "COLUMN", requires = "manifest")]
+    truth: Option<String>,
     #[command(flatten)]
     keys: KeyArgs,
 }
@@ -83,6 +87,7 @@ pub(super) struct Manifest {
     pub(super) mapping: Mapping,
     pub(super) out: Option<PathBuf>,
     pub(super) force: bool,
+    pub(super) truth: Option<String>,
 }
 
 impl InputArgs {
@@ -144,8 +149,13 @@ impl Input {
                 mapping,
                 out: args.out.clone(),
                 force: args.force,
+                truth: args.truth.clone(),
             };
             manifest.check()?;
+            if let Some(column) = &manifest.truth {
+                let header = manifest.source.header();
+                header.index(column).map_err(AgencyError::from)?;
+            }
             return Ok(Self::Manifest(manifest));
         }
         if args.stream {

@@ -14,7 +14,7 @@ use tokio::{net::TcpListener, sync::Notify};
 use zeroize::Zeroizing;
 
 use super::{
-    super::{Context, PROGRAM, facts},
+    super::{Context, PROGRAM, facts, list},
     input, interrupted, say,
     settings::Settings,
     text,
@@ -27,6 +27,7 @@ use crate::{
         stream::{self, StreamEnd},
     },
     progress::Progress,
+    truth::Score,
 };
 
 /// How long lists may take to be fetched before the first question of a command that has no second one.
@@ -54,6 +55,9 @@ pub(super) struct Written {
     #[serde(flatten)]
     manifest: manifest::ManifestReport,
     out: Option<PathBuf>,
+    /// The verdicts against what the documents are, where the manifest says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truth: Option<Score>,
     #[serde(skip_serializing_if = "Option::is_none")]
     shift: Option<ShiftReport>,
 }
@@ -63,7 +67,7 @@ impl Report for Written {
 
     fn text(&self) -> String {
         let out = self.out.as_ref().map(|path| path.display().to_string());
-        facts([
+        let told = facts([
             ("rows", self.manifest.rows.to_string()),
             ("verdicts", counts(&self.manifest.verdicts)),
             (
@@ -71,7 +75,14 @@ impl Report for Written {
                 format!("in {} rows", self.manifest.with_missing),
             ),
             ("table", out.unwrap_or_else(|| "standard output".to_owned())),
-        ])
+        ]);
+        match &self.truth {
+            None => told,
+            Some(score) => {
+                let (header, rows) = score.rows();
+                format!("{told}\n\n{}", list(&header, rows))
+            }
+        }
     }
 }
 
@@ -262,9 +273,12 @@ pub(super) async fn manifest(
             })?;
         }
     }
+    let truth = manifest.truth.as_deref();
+    let truth = truth.map(|column| Score::of_table(&table, column));
     Ok(Done::Manifest(Written {
         manifest: done,
         out: manifest.out,
+        truth: truth.transpose()?,
         shift: None,
     }))
 }
