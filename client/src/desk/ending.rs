@@ -45,11 +45,17 @@ impl Link {
         }
     }
 
-    /// Waits for the sessions that are being closed.
+    /// Waits for the sessions that are being closed, but not for a peer that does not answer: the next
+    /// desk closes what stays open.
     pub(super) async fn finished(&mut self) {
-        while let Some(finished) = self.finishing.join_next().await {
+        let patience = self.context.options.patience.max(TICK);
+        let until = tokio::time::Instant::now() + patience;
+        while let Ok(Some(finished)) =
+            tokio::time::timeout_at(until, self.finishing.join_next()).await
+        {
             self.take_finished(finished);
         }
+        self.finishing.abort_all();
     }
 
     pub(super) fn take_finished(

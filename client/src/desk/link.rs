@@ -496,6 +496,15 @@ impl Link {
                 self.end(shift, fault).await;
                 return Served::Renew;
             }
+            // The peer's word that this side broke the protocol, as after a power cut that took what was
+            // sent: no reason to ask it nothing more.
+            Fault::Word(_) if failure.exit == Exit::PeerFault => {
+                self.end(shift, fault).await;
+                return Served::Failed(Failure {
+                    exit: Exit::Refused,
+                    ..failure
+                });
+            }
             _ => self.end(shift, fault).await,
         }
         Served::Failed(failure)
