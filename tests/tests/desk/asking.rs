@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tallystick_client::desk::{Conclusion, DeskOptions, LinkState, OnAlarm, Told};
 
-use super::{Post, asks_well, hits, only, traveller};
+use super::{Post, asks_well, family, hits, only, traveller};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shift_answers_many_travellers_in_one_session() {
@@ -15,7 +15,7 @@ async fn a_shift_answers_many_travellers_in_one_session() {
         asks_well(&desk, n * 7).await;
     }
     // By the name alone, and by the number alone.
-    let name = traveller("P1", "Eriksson5");
+    let name = traveller("P1", &family(5));
     assert_eq!(
         hits(&desk.answers(&name).await[0]),
         [("person".to_owned(), "C-5".to_owned())]
@@ -113,7 +113,7 @@ async fn several_collections_of_several_peers_are_asked_at_once() {
     assert_eq!(hits(&answers[1]), [("document".to_owned(), String::new())]);
     // Nothing that the second list could hold is known of this one.
     let nameless = tallystick_client::desk::Presented::from_line(
-        r#"{"surname":"Eriksson4","given_names":"Anna","birth_date":"1974-08-12"}"#,
+        r#"{"surname":"ErikssonAAE","given_names":"Anna","birth_date":"1974-08-12"}"#,
     );
     let answers = desk.answers(&nameless.unwrap()).await;
     assert_eq!(hits(&answers[0]), [("person".to_owned(), "C-4".to_owned())]);

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use tallystick_client::desk::{DeskOptions, Ended};
 use tallystick_tests::proxy::{Proxy, Way};
 
-use super::{Post, asks_well, hits, only, traveller};
+use super::{Post, asks_well, family, hits, only, traveller};
 
 async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     for _ in 0..6000 {
@@ -97,7 +97,7 @@ async fn a_desk_that_was_killed_is_taken_up_by_the_next_with_the_same_grounds() 
     proxy.hold_when(|_, _| true);
     let asking = {
         let desk = desk.clone();
-        tokio::spawn(async move { desk.answers(&traveller("W9", "Eriksson9")).await })
+        tokio::spawn(async move { desk.answers(&traveller("W9", &family(9))).await })
     };
     until("the flight to be noted", || {
         (length() > before).then_some(())

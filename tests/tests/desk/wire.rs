@@ -9,7 +9,7 @@ use tallystick_tests::{
     tamper::{Keys, Middle},
 };
 
-use super::{Post, hits, only, traveller};
+use super::{Post, family, hits, only, traveller};
 
 /// Kinds and lengths of chunks, in their order.
 fn shape(frames: &[Vec<u8>]) -> Vec<(u8, usize)> {
@@ -37,7 +37,7 @@ async fn one_traveller_a_family_and_nobody_look_the_same() {
     let serving = post.place.serve("holder");
     let (holder, asker) = (post.place.home("holder"), post.place.home("asker"));
     let keys = Keys::new(&holder, asker, serving.address).await;
-    let one = seen(&post, &keys, &[traveller("W1", "Eriksson1")]).await;
+    let one = seen(&post, &keys, &[traveller("W1", &family(1))]).await;
     let name =
         Presented::from_line(r#"{"surname":"Berg","given_names":"Bo","birth_date":"1980-01-02"}"#);
     let by_name = seen(&post, &keys, &[name.unwrap()]).await;

@@ -223,7 +223,8 @@ fn only_known_words(scrape: &Scrape) {
             "le" => value == "+Inf" || value.parse::<f64>().is_ok(),
             "reason" => ["certificate", "disk", "draining", "store"].contains(&value),
             "stage" => {
-                ["charge", "evaluate", "handshake", "queue", "record", "send"].contains(&value)
+                let stages = "charge commit evaluate handshake queue record send settle";
+                stages.split(' ').any(|stage| stage == value)
             }
             "state" => [
                 "aborted", "closed", "granted", "left", "refused", "replayed", "resumed",

@@ -253,7 +253,10 @@ pub(super) async fn manifest(
     let asking = async {
         settled(context, desk).await;
         let bar = Progress::new("asking", 0, "rows", context.quiet);
-        let done = manifest::run(desk, &manifest.source, &manifest.mapping, |rows| bar.set(rows)).await;
+        let done = manifest::run(desk, &manifest.source, &manifest.mapping, |rows| {
+            bar.set(rows)
+        })
+        .await;
         bar.finish();
         done
     };
