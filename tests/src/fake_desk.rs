@@ -19,7 +19,10 @@ use tallystick_protocol::{
     identifiers::{Profile, mrz::check_digit},
     statements::{Coverage, Int, ListKind, Name},
 };
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, oneshot},
+};
 use tonic::async_trait;
 use zeroize::Zeroizing;
 
@@ -41,6 +44,9 @@ const LETTERS: [(char, Conclusion); 8] = [
 const SLOW: &str = "SLOW";
 /// That time.
 pub const SLOWNESS: Duration = Duration::from_millis(1800);
+
+/// The number of a reported document whose answer waits until [`FakeDesk::release`].
+pub const HELD: &str = "RHELD567";
 
 /// The number of a document that gets this conclusion.
 #[must_use]
@@ -72,9 +78,15 @@ pub fn passport(number: &str) -> [String; 2] {
 #[derive(Debug, Default)]
 pub struct FakeDesk {
     asked: AtomicUsize,
+    released: Notify,
 }
 
 impl FakeDesk {
+    /// Lets the answer about [`HELD`] go, or the next one.
+    pub fn release(&self) {
+        self.released.notify_one();
+    }
+
     /// How many documents it was asked about.
     #[must_use]
     pub fn asked(&self) -> usize {
@@ -176,6 +188,9 @@ impl Answering for FakeDesk {
         let text = keys.first().map(|key| key.normalised.key_text.to_string());
         let text = text.unwrap_or_default();
         let number = text.rsplit(':').next().unwrap_or_default();
+        if number == HELD {
+            self.released.notified().await;
+        }
         if number.contains(SLOW) {
             tokio::time::sleep(SLOWNESS).await;
         }
