@@ -251,7 +251,6 @@ fn a_reader_of_verdicts_that_goes_away_ends_the_shift() {
     drop(output);
     // It notices with the next verdict; the pipe may be gone by then.
     let _ = input.write_all(text.repeat(20).as_bytes());
-    drop(input);
     let ended = child.wait_with_output().unwrap();
     let err = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(ended.status.code(), Some(2), "{err}");

@@ -168,7 +168,13 @@ async fn write(
         output.flush()
     })?;
     let mut tally = Tally::default();
-    while let Some((line, verdict)) = answers.recv().await {
+    loop {
+        // Nobody may come any more, and still the shift must end.
+        let next = tokio::select! {
+            next = answers.recv() => next,
+            () = queue.closed() => None,
+        };
+        let Some((line, verdict)) = next else { break };
         let verdict = verdict.await.map_err(lost)?;
         let mut text = form(line, &verdict);
         text.push('\n');
