@@ -205,6 +205,7 @@ impl Answering for FakeDesk {
             why: "No answer from south / register, because the connection was refused.".to_owned(),
             since_ms: Some(1_777_600_000_000),
             could_change: true,
+            no_answer: true,
         };
         // Beside a graver conclusion, too.
         let lacks = [Conclusion::Incomplete, Conclusion::Watchlisted].contains(&conclusion);

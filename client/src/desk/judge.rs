@@ -55,6 +55,7 @@ pub fn judge(presented: &Presented, today: Date, answers: Vec<CollectionAnswer>)
             } => {
                 let why = words::missing(facts, &why);
                 said.miss(presented, facts, &code, why, since_ms);
+                said.is_no_answer();
             }
             Told::NotAsked {
                 why: Told::OTHER_STATE,
@@ -97,7 +98,15 @@ impl Said {
             why,
             since_ms,
             could_change: could_change(presented, facts),
+            no_answer: false,
         });
+    }
+
+    /// What was missed last is the list's answer itself.
+    fn is_no_answer(&mut self) {
+        if let Some(last) = self.missing.last_mut() {
+            last.no_answer = true;
+        }
     }
 
     /// A register of other states was not asked. Of a number without a state that there is, it may be the

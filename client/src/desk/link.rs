@@ -418,6 +418,8 @@ impl Link {
         let flown = shift.fly(jobs, empty)?;
         if let Some(flown) = flown {
             self.context.flown.fetch_add(flown, Ordering::Relaxed);
+            let left = self.context.flights_left();
+            self.context.shown.set(|status| status.flights_left = left);
         }
         Ok(flown.is_some())
     }

@@ -191,7 +191,7 @@ pub async fn run(
                 .verdicts
                 .entry(verdict.conclusion.name())
                 .or_default() += 1;
-            report.with_missing += u64::from(!verdict.missing.is_empty());
+            report.with_missing += u64::from(verdict.lacks_answers());
         }
         each(report.rows);
     }

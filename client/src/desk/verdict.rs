@@ -307,6 +307,8 @@ pub struct Missing {
     pub since_ms: Option<u64>,
     /// Whether the answer could have changed the conclusion, had nothing graver been found.
     pub could_change: bool,
+    /// Whether the list gave no answer. Else it is the document that nothing follows from.
+    pub no_answer: bool,
 }
 
 /// A collection that there was no reason to ask.
@@ -383,6 +385,12 @@ impl Verdict {
             text.push_str(not);
         }
         text
+    }
+
+    /// Whether a list that was to be asked gave no answer.
+    #[must_use]
+    pub fn lacks_answers(&self) -> bool {
+        self.missing.iter().any(|missing| missing.no_answer)
     }
 
     /// Says an alarm beside a verdict on a question that was asked all the same. It decides nothing.

@@ -137,6 +137,17 @@ impl<'a> Mixer<'a> {
     }
 }
 
+/// An empty chunk with room for what it will hold.
+fn chunk(type_name: Name, first_index: u64, chunk_elements: usize, places_left: u64) -> Chunk {
+    let room = usize::try_from(places_left).map_or(chunk_elements, |n| n.min(chunk_elements));
+    Chunk {
+        type_name,
+        first_index,
+        elements: Elements::with_capacity(room),
+        ids: Vec::with_capacity(room),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -176,16 +187,5 @@ mod tests {
         }
         mixer.finish(&mut emit).unwrap();
         assert_eq!(at, expected);
-    }
-}
-
-/// An empty chunk with room for what it will hold.
-fn chunk(type_name: Name, first_index: u64, chunk_elements: usize, places_left: u64) -> Chunk {
-    let room = usize::try_from(places_left).map_or(chunk_elements, |n| n.min(chunk_elements));
-    Chunk {
-        type_name,
-        first_index,
-        elements: Elements::with_capacity(room),
-        ids: Vec::with_capacity(room),
     }
 }

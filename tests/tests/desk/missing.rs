@@ -94,9 +94,9 @@ async fn a_peer_that_breaks_the_protocol_is_not_asked_again_and_what_came_is_kep
     let session = desk.status().collections[0].session.clone().unwrap();
     let (code, why) = missed(&desk.answers(&traveller("W2", "Berg")).await[0]);
     assert!(middle.done());
-    assert_eq!(code, "signature", "{why}");
+    assert_eq!(code, "bad-signature", "{why}");
     let (code, _) = missed(&desk.answers(&traveller("W3", "Berg")).await[0]);
-    assert_eq!(code, "signature");
+    assert_eq!(code, "bad-signature");
     assert_eq!(desk.status().collections[0].state, LinkState::Over);
     assert_eq!(
         post.records("asker", ".broken"),
@@ -124,7 +124,7 @@ async fn a_desk_whose_peer_revokes_it_says_so() {
     tokio::time::sleep(Duration::from_secs(6)).await;
     let (code, why) = missed(&desk.answers(&traveller("W2", "Berg")).await[0]);
     assert!(
-        ["revoked", "not-on-list", "peer-refused-us", "network"].contains(&code.as_str()),
+        ["revoked", "not-on-list", "refused-by-peer", "network"].contains(&code.as_str()),
         "{code}: {why}"
     );
     assert_ne!(code, "slow");

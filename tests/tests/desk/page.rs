@@ -450,7 +450,8 @@ fn every_word_can_be_read_in_every_form() {
     };
     let served = Served::new();
     let pictures = std::env::var_os("TALLY_PICTURES").map(PathBuf::from);
-    let forms: [(&str, u32, u32, &[(&str, &str)], f64); 6] = [
+    type Form<'a> = (&'a str, u32, u32, &'a [(&'a str, &'a str)], f64);
+    let forms: [Form<'_>; 6] = [
         ("desk", 1280, 800, &[], 4.5),
         ("dark", 1280, 800, &[DARK], 4.5),
         ("phone", 390, 844, &[], 4.5),

@@ -77,7 +77,7 @@ pub(super) struct InputArgs {
 pub(super) enum Input {
     One(Box<Presented>),
     Stream,
-    Manifest(Manifest),
+    Manifest(Box<Manifest>),
     Serve,
 }
 
@@ -156,7 +156,7 @@ impl Input {
                 let header = manifest.source.header();
                 header.index(column).map_err(AgencyError::from)?;
             }
-            return Ok(Self::Manifest(manifest));
+            return Ok(Self::Manifest(Box::new(manifest)));
         }
         if args.stream {
             return Ok(Self::Stream);

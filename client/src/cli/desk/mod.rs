@@ -64,7 +64,7 @@ pub(crate) fn run(context: &Context, args: &DeskArgs) -> Outcome<Exit> {
             Input::One(presented) => work::one(context, &desk, &presented, &mut signals).await,
             Input::Stream => work::stream(context, &desk, &mut signals).await,
             Input::Manifest(manifest) => {
-                work::manifest(context, &desk, manifest, &mut signals).await
+                work::manifest(context, &desk, *manifest, &mut signals).await
             }
             Input::Serve => work::serve(&desk, endpoint, &mut signals).await,
         };

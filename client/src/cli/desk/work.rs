@@ -117,9 +117,9 @@ impl Done {
                 if !context.json {
                     say(context, &shift);
                 }
-                Ok(match verdict.missing.is_empty() {
-                    true => Exit::Done,
-                    false => Exit::Network,
+                Ok(match verdict.lacks_answers() {
+                    false => Exit::Done,
+                    true => Exit::Network,
                 })
             }
             Self::Stream(done) => {

@@ -223,7 +223,7 @@ struct Tally {
 
 impl Tally {
     fn sent(&mut self, verdict: &Verdict) {
-        let (conclusion, missing) = (verdict.conclusion.name(), !verdict.missing.is_empty());
+        let (conclusion, missing) = (verdict.conclusion.name(), verdict.lacks_answers());
         self.behind.push_back((conclusion, missing));
     }
 
