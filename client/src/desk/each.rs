@@ -29,18 +29,17 @@ async fn open(context: Arc<Context>, mut connected: Connected) -> Outcome<Shift>
 
 impl Link {
     /// Serves each job in a session of its own; `shift` is the first.
-    pub(super) async fn serve_each(&mut self, connected: Connected, shift: Shift) -> Served {
+    pub(super) async fn serve_each(&mut self, mut connected: Connected, shift: Shift) -> Served {
         let mut ready = VecDeque::from([shift]);
         let mut opening: JoinSet<Outcome<Shift>> = JoinSet::new();
         let mut closing = self.closing.clone();
         let mut refresh = every(self.context.options.refresh);
         let served = loop {
-            let mut alone = VecDeque::new();
-            while let (Some(shift), Some(job)) = (ready.pop_front(), self.waiting.pop_front()) {
-                alone.push_back((shift, job));
-            }
-            for (shift, job) in alone {
-                if let Some(failure) = self.ask_alone(shift, job) {
+            while !ready.is_empty() && !self.waiting.is_empty() {
+                let both = (ready.pop_front(), self.waiting.pop_front());
+                if let (Some(shift), Some(job)) = both
+                    && let Some(failure) = self.ask_alone(shift, job)
+                {
                     return self.drop_all(ready, failure).await;
                 }
             }
@@ -87,6 +86,20 @@ impl Link {
                     }
                     if self.context.is_over() {
                         break Served::Over(Trouble::from(&shift_over()));
+                    }
+                    // What is opened in advance is of the newest list.
+                    match self.context.offer(&mut connected).await {
+                        Ok(offer) => {
+                            let newest = offer.entry.snapshot;
+                            let old = |shift: &Shift| shift.snapshot.verified().digest() != newest;
+                            for shift in std::mem::take(&mut ready) {
+                                match old(&shift) {
+                                    true => self.finish(shift),
+                                    false => ready.push_back(shift),
+                                }
+                            }
+                        }
+                        Err(failure) => break Served::Failed(failure),
                     }
                 }
             }
