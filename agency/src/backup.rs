@@ -228,7 +228,12 @@ fn copy_folder(from: &Path, into: &Path, copied: &mut Copied) -> Result<()> {
             continue;
         };
         let starts = |prefix: &str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
-        if starts(".") || starts(EPOCH_SECRET) {
+        // Nor what a shift is asking at this moment: it is of travellers, and of no use to a restored home.
+        let journal = path.extension().is_some_and(|ending| {
+            let ending = ending.as_encoded_bytes();
+            ending == b"shift" || ending == b"shift-next"
+        });
+        if starts(".") || starts(EPOCH_SECRET) || journal {
             continue;
         }
         if path.is_symlink() {

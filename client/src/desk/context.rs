@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -21,7 +21,7 @@ use tallystick_agency::{
 use tallystick_protocol::{
     identifiers::Profile,
     session::Matching,
-    statements::{CatalogueEntry, Hex, Name, ProfileReference, Request},
+    statements::{CatalogueEntry, Hex, ListKind, Name, ProfileReference, Request},
 };
 
 use super::{
@@ -56,6 +56,8 @@ pub(super) struct Context {
     pub(super) shown: Arc<Shown>,
     /// Small flights asked so far; a large one counts as many.
     pub(super) flown: AtomicU64,
+    /// Kind and states of the list when the shift began.
+    pub(super) pinned: OnceLock<(Option<ListKind>, Vec<String>)>,
 }
 
 /// What a peer offers, as far as a desk asks it.
@@ -159,7 +161,10 @@ impl Context {
         let offered = catalogue(&self.home, connected).await?.collections;
         let entry = offered.into_iter().find(|e| e.collection == *collection);
         let entry = entry.ok_or_else(|| {
-            let what = format!("{peer} offers no collection {collection}");
+            let what = format!(
+                "{peer} offers this agency no collection {collection}: see `tally collections --peer {peer}`, \
+                 or ask it to allow this agency"
+            );
             refused("not-available", what, "")
         })?;
         let profile = self.profile(&entry.profile)?;
@@ -235,6 +240,26 @@ impl Context {
         }
     }
 
+    /// A register that becomes another kind of list, or gives up a state, in the middle of a shift: what it
+    /// would have called never issued would only be not found any more.
+    fn is_what_it_was(&self, snapshot: &CachedSnapshot) -> Outcome<()> {
+        let preamble = snapshot.verified().preamble();
+        let states = preamble.covers.iter().flat_map(|covers| &covers.states);
+        let states: Vec<String> = states.map(ToString::to_string).collect();
+        let (kind, covered) = self.pinned.get_or_init(|| (preamble.kind, states.clone()));
+        if *kind == preamble.kind && covered.iter().all(|state| states.contains(state)) {
+            return Ok(());
+        }
+        let (peer, collection) = (&self.ask.peer, &self.ask.collection);
+        Err(refused(
+            "list-changed",
+            format!(
+                "{collection} of {peer} says another kind or fewer states than when the shift began"
+            ),
+            "speak to the peer; a new shift takes it as it is",
+        ))
+    }
+
     /// Begins a new session for what is offered. `flights` bounds it further.
     pub(super) async fn begin(
         &self,
@@ -251,6 +276,7 @@ impl Context {
             epoch: offer.entry.epoch,
         };
         let snapshot = asker.snapshot(connected, wanted).await?;
+        self.is_what_it_was(&snapshot)?;
         let left = (self.ends_ms - clock::now_ms()) / 1000 + CLOSING_SECONDS;
         let intent = Intent {
             digest: self.digest()?,

@@ -2,10 +2,10 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tallystick_agency::{
@@ -15,7 +15,7 @@ use tallystick_agency::{
     store::{SqliteStore, Store},
     worker::WorkerPool,
 };
-use tallystick_protocol::identifiers::Key;
+use tallystick_protocol::{identifiers::Key, statements::ListKind};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{JoinHandle, JoinSet},
@@ -78,6 +78,7 @@ struct Handle {
     inbox: mpsc::Sender<Job>,
     known: watch::Receiver<Option<Arc<Known>>>,
     shown: Arc<Shown>,
+    patience: Duration,
 }
 
 /// A question under way.
@@ -131,6 +132,7 @@ impl Desk {
                 ends_ms,
                 shown: Arc::clone(&shown),
                 flown: AtomicU64::new(0),
+                pinned: OnceLock::new(),
             });
             if links.is_empty() {
                 // Sessions of earlier commands that nobody can go on with.
@@ -142,6 +144,7 @@ impl Desk {
                 inbox,
                 known: knows,
                 shown,
+                patience: options.patience,
             });
             let link = Link {
                 context,
@@ -212,13 +215,15 @@ impl Desk {
     ) -> Vec<Vec<CollectionAnswer>> {
         let patience = self.0.options.patience;
         let mut rows: Vec<Vec<Pending>> = Vec::with_capacity(presented.len());
+        // One time for all lists: a peer that hangs must not make the traveller wait for each of its lists.
+        let mut until = Instant::now() + patience;
         for (one, alarm) in presented.iter().zip(alarms) {
             let held = alarm.filter(|_| self.0.options.on_alarm == OnAlarm::Hold);
             let mut row = Vec::with_capacity(self.0.links.len());
             for link in &self.0.links {
-                row.push(match held {
+                row.push(match held.filter(|_| link.can_be_mapped()) {
                     Some(alarm) => Pending::Told(alarm.held()),
-                    None => link.ask(one, patience).await,
+                    None => link.ask(one, until).await,
                 });
             }
             rows.push(row);
@@ -227,7 +232,12 @@ impl Desk {
         for (one, row) in presented.iter().zip(rows) {
             let mut answered = Vec::with_capacity(row.len());
             for (link, pending) in self.0.links.iter().zip(row) {
-                answered.push(link.told(one, pending, patience).await);
+                let answer = link.told(one, pending, until).await;
+                // Of many, each is waited for since the last came.
+                if matches!(answer.told, Told::Answered { .. }) {
+                    until = Instant::now() + patience;
+                }
+                answered.push(answer);
             }
             answers.push(answered);
         }
@@ -298,8 +308,19 @@ impl Desk {
 }
 
 impl Handle {
+    /// Whether a search for numbers could learn from this list what was issued: a register, or a list that
+    /// does not say what it is. Others are asked whatever the numbers look like: nobody who is looked for
+    /// shall pass because his number was typed too often.
+    fn can_be_mapped(&self) -> bool {
+        !matches!(
+            self.shown.status().kind,
+            Some(ListKind::Watchlist | ListKind::StolenDocuments)
+        )
+    }
+
     /// Puts a traveller's keys into the queue.
-    async fn ask(&self, presented: &Presented, patience: Duration) -> Pending {
+    async fn ask(&self, presented: &Presented, until: Instant) -> Pending {
+        let patience = self.patience;
         if let Some(trouble) = self.shown.hopeless(patience) {
             return Pending::Told(missing(trouble));
         }
@@ -312,7 +333,7 @@ impl Handle {
             };
             Some(self.queue(presented, known).await)
         };
-        match tokio::time::timeout(patience, asking).await {
+        match tokio::time::timeout_at(until.into(), asking).await {
             Ok(Some(pending)) => pending,
             Ok(None) | Err(_) => Pending::Told(missing(self.shown.late(patience))),
         }
@@ -323,12 +344,14 @@ impl Handle {
             && !states.iter().any(|state| state == presented.state())
         {
             let why = Told::OTHER_STATE;
+            self.ask_nothing(known).await;
             return Pending::Told(Told::NotAsked { why });
         }
         let of = |ty| presented.keys(&known.profile, ty);
         let keys: Vec<Vec<Key>> = known.types.iter().map(of).collect();
         if keys.iter().all(Vec::is_empty) {
             let why = Told::NO_KEYS;
+            self.ask_nothing(known).await;
             return Pending::Told(Told::NotAsked { why });
         }
         let asked = known.types.iter().zip(&keys).map(|(ty, keys)| AskedType {
@@ -348,14 +371,31 @@ impl Handle {
         }
     }
 
-    /// Waits for an answer; for `patience` since the last one came.
+    /// Lets a flight leave in which nothing of this traveller is: whether one leaves must not tell whose
+    /// document it is, nor what can be read of it.
+    async fn ask_nothing(&self, known: Arc<Known>) {
+        let (answer, reply) = oneshot::channel();
+        let job = Job {
+            keys: known.types.iter().map(|_| Vec::new()).collect(),
+            known,
+            reply: answer,
+        };
+        if self.inbox.send(job).await.is_ok() {
+            // A job that nobody waits for would not leave.
+            tokio::spawn(reply);
+        }
+    }
+
+    /// Waits for an answer, no longer than `until`; one that is there is taken.
     async fn told(
         &self,
         presented: &Presented,
         pending: Pending,
-        patience: Duration,
+        until: Instant,
     ) -> CollectionAnswer {
-        let waited = tokio::time::timeout(patience, self.reply(presented, pending, patience));
+        let patience = self.patience;
+        let reply = self.reply(presented, pending, until);
+        let waited = tokio::time::timeout_at(until.into(), reply);
         let (told, facts) = match waited.await {
             Ok(told) => told,
             Err(_) => (missing(self.shown.late(patience)), None),
@@ -373,7 +413,7 @@ impl Handle {
         &self,
         presented: &Presented,
         mut pending: Pending,
-        patience: Duration,
+        until: Instant,
     ) -> (Told, Option<Arc<CollectionFacts>>) {
         for _ in 0..MOST_STALE {
             let (reply, asked) = match pending {
@@ -385,9 +425,9 @@ impl Handle {
                     return (Told::Answered { asked, hits }, Some(facts));
                 }
                 Ok(Reply::Missing(trouble)) => return (missing(trouble), None),
-                Ok(Reply::Stale) => pending = self.ask(presented, patience).await,
+                Ok(Reply::Stale) => pending = self.ask(presented, until).await,
                 // It was lost with its session.
-                Err(_) => return (missing(self.shown.late(patience)), None),
+                Err(_) => return (missing(self.shown.late(self.patience)), None),
             }
         }
         let why = "its lists change faster than they can be asked";

@@ -190,6 +190,9 @@ pub(super) struct ChunkPlan {
     pub(super) type_name: Name,
     /// Elements of this type before it in the session.
     pub(super) first_index: u64,
+    /// 32 random bytes of this chunk alone, of which its padding is made. A desk whose disk went back in
+    /// time says another chunk under this index: nobody must see by comparing the two what is padding.
+    pub(super) fresh: Zeroizing<[u8; 32]>,
     pub(super) elements: Elements,
     /// For each place; `None` for padding.
     pub(super) owners: Vec<Option<Owner>>,
@@ -289,10 +292,12 @@ impl Flight {
                 Some(keys.get(owner.key as usize)?.normalised.element.as_bytes())
             };
             let reals = owners.iter().map(element);
-            let elements = filled(&ty.name, first_index, reals, session, seed)?;
+            let fresh = Zeroizing::new(rand::random::<[u8; 32]>());
+            let elements = filled(&ty.name, first_index, reals, &fresh, (session, seed))?;
             chunks.push(ChunkPlan {
                 type_name: ty.name.clone(),
                 first_index,
+                fresh,
                 elements,
                 owners,
             });
@@ -306,8 +311,8 @@ pub(super) fn filled<'a>(
     type_name: &Name,
     first_index: u64,
     reals: impl ExactSizeIterator<Item = Option<&'a [u8]>>,
-    session: &Hex<16>,
-    seed: &SessionSeed,
+    fresh: &[u8; 32],
+    (session, seed): (&Hex<16>, &SessionSeed),
 ) -> Outcome<Elements> {
     let mut elements = Elements::with_capacity(reals.len());
     for (index, real) in (first_index..).zip(reals) {
@@ -315,7 +320,7 @@ pub(super) fn filled<'a>(
             Some(bytes) if elements.push_bytes(bytes) => {}
             Some(_) => return Err(bug("an element of a flight")),
             None => {
-                let random = padding(type_name, index, session, seed);
+                let random = padding(type_name, index, fresh, (session, seed));
                 elements.push(&padding_element(&random));
             }
         }
@@ -326,10 +331,13 @@ pub(super) fn filled<'a>(
 fn padding(
     type_name: &Name,
     index: u64,
-    session: &Hex<16>,
-    seed: &SessionSeed,
+    fresh: &[u8; 32],
+    (session, seed): (&Hex<16>, &SessionSeed),
 ) -> Zeroizing<[u8; 32]> {
-    seed.derive(session, &format!("padding/{type_name}/{index}"))
+    seed.derive(
+        session,
+        &format!("padding/{type_name}/{index}/{}", Hex(*fresh)),
+    )
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ const LONG: usize = 1 << 20;
 pub(super) struct NotedChunk {
     pub(super) size: usize,
     pub(super) first_index: u64,
+    /// Of which its padding was made.
+    pub(super) fresh: Zeroizing<[u8; 32]>,
     /// Places of the real ones, ascending.
     pub(super) places: Vec<u32>,
     /// The real ones, in the same order.
@@ -250,12 +252,13 @@ fn encode(chunks: &[ChunkPlan]) -> Outcome<Zeroizing<Vec<u8>>> {
             .sum::<usize>()
     };
     // The full size at once: growing would leave unwiped copies behind.
-    let size: usize = chunks.iter().map(|chunk| 16 + reals(chunk)).sum();
+    let size: usize = chunks.iter().map(|chunk| 48 + reals(chunk)).sum();
     let mut note = Zeroizing::new(Vec::with_capacity(2 + size));
     let number = |n: usize| u32::try_from(n).map_err(|_| bug("a chunk of a flight"));
     note.extend_from_slice(&u16::try_from(chunks.len()).unwrap_or(0).to_be_bytes());
     for chunk in chunks {
         note.extend_from_slice(&chunk.first_index.to_be_bytes());
+        note.extend_from_slice(&chunk.fresh[..]);
         note.extend_from_slice(&number(chunk.owners.len())?.to_be_bytes());
         let count = chunk.owners.iter().flatten().count();
         note.extend_from_slice(&number(count)?.to_be_bytes());
@@ -277,6 +280,7 @@ fn decode(note: &[u8]) -> Outcome<Vec<NotedChunk>> {
     let mut chunks = Vec::new();
     for _ in 0..read.u16()? {
         let first_index = read.u64()?;
+        let fresh = Zeroizing::new(read.array()?);
         let (size, count) = (read.u32()? as usize, read.u32()? as usize);
         let mut places = Vec::new();
         let mut elements = Elements::with_capacity(count.min(note.len()));
@@ -290,6 +294,7 @@ fn decode(note: &[u8]) -> Outcome<Vec<NotedChunk>> {
         chunks.push(NotedChunk {
             size,
             first_index,
+            fresh,
             places,
             elements,
         });

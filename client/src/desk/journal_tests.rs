@@ -40,9 +40,10 @@ fn chunk(number: &str) -> ChunkPlan {
     let seed = SessionSeed::new([1; 32]);
     let type_name = "document".parse().unwrap();
     ChunkPlan {
-        elements: filled(&type_name, 16, reals, &SESSION, &seed).unwrap(),
+        elements: filled(&type_name, 16, reals, &[7; 32], (&SESSION, &seed)).unwrap(),
         type_name,
         first_index: 16,
+        fresh: Zeroizing::new([7; 32]),
         owners,
     }
 }

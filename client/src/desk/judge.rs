@@ -217,7 +217,7 @@ fn basis(
         collection: facts.collection.clone(),
         kind: facts.kind,
         epoch: facts.epoch,
-        published: facts.published_ms.map(words::day),
+        published: facts.published_ms.map(words::minute),
         complete_as_of: complete.map(words::day),
         type_name: type_name.cloned(),
         rules,

@@ -346,12 +346,12 @@ fn expected(
         }
     }
     let has = |class: Class| classes.contains(&class);
-    let conclusion = if has(Class::Impossible) {
-        Conclusion::Impossible
-    } else if has(Class::Reported) {
+    let conclusion = if has(Class::Reported) {
         Conclusion::Reported
     } else if has(Class::Watchlisted) {
         Conclusion::Watchlisted
+    } else if has(Class::Impossible) {
+        Conclusion::Impossible
     } else if has(Class::NeverIssued) {
         Conclusion::NeverIssued
     } else if has(Class::OtherHolder) {

@@ -17,8 +17,9 @@ use tallystick_agency::{
 use tallystick_protocol::statements::Hex;
 use tokio::{
     sync::{mpsc, watch},
-    task::{JoinHandle, JoinSet},
+    task::JoinSet,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     context::{Context, Finished, Offer},
@@ -88,7 +89,8 @@ enum Looked {
     Newer(Box<Shift>),
 }
 
-type Looking = JoinHandle<Outcome<Looked>>;
+/// Ends with whoever waits for it.
+type Looking = AbortOnDropHandle<Outcome<Looked>>;
 
 impl Link {
     /// Works until the desk is closed.
@@ -346,7 +348,7 @@ impl Link {
                     if looking.is_none() {
                         let seen = (shift.snapshot.verified().digest(), shift.facts.epoch);
                         let look = look(Arc::clone(&self.context), connected.clone(), seen);
-                        looking = Some(tokio::spawn(look));
+                        looking = Some(AbortOnDropHandle::new(tokio::spawn(look)));
                     }
                 }
                 Some(finished) = self.finishing.join_next() => self.take_finished(finished),

@@ -140,7 +140,7 @@ impl Replay<'_> {
         let mut reals = noted.elements.iter();
         let each = owners.iter().map(|owner| owner.and_then(|_| reals.next()));
         let (first, seed) = (noted.first_index, self.seed);
-        let elements = filled(type_name, first, each, &self.session, seed)?;
+        let elements = filled(type_name, first, each, &noted.fresh, (&self.session, seed))?;
         let blinder = matching.blinder(type_name).map_err(AgencyError::from)?;
         let blinded = blinder.blind(first, elements).map_err(AgencyError::from)?;
         let (matching, question, sent) = matching.send(blinded).map_err(AgencyError::from)?;

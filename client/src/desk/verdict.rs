@@ -111,12 +111,13 @@ impl fmt::Debug for DeskHit {
 pub enum Conclusion {
     /// What came is no document that can be asked about: nothing was asked.
     Unreadable,
-    /// The zone or the print breaks a rule that every document keeps.
-    Impossible,
     /// The document is reported stolen, lost or revoked.
     Reported,
     /// The traveller, or the document, stands on a watchlist.
     Watchlisted,
+    /// The zone or the print breaks a rule that every document keeps. Behind what lists say of it: a misread
+    /// of one character must not hide that it was reported.
+    Impossible,
     /// The register of the issuing state does not hold the number.
     NeverIssued,
     /// The register holds the number, and not with this holder.
@@ -133,9 +134,9 @@ impl Conclusion {
     /// Every one, the gravest first.
     pub const ALL: [Self; 9] = [
         Self::Unreadable,
-        Self::Impossible,
         Self::Reported,
         Self::Watchlisted,
+        Self::Impossible,
         Self::NeverIssued,
         Self::OtherHolder,
         Self::Incomplete,
@@ -188,12 +189,12 @@ impl fmt::Display for Conclusion {
 pub enum Class {
     /// It could not be read.
     Unreadable,
-    /// It breaks a rule of documents.
-    Impossible,
     /// It is reported.
     Reported,
     /// It is on a watchlist.
     Watchlisted,
+    /// It breaks a rule of documents.
+    Impossible,
     /// The register does not hold the number.
     NeverIssued,
     /// The register holds the number with another holder.

@@ -33,11 +33,29 @@ pub(super) fn day(ms: u64) -> String {
     time.map_or_else(|| format!("{ms} ms"), |time| time.date().to_string())
 }
 
-/// `register of police-b (2026-05-01)`.
+/// The same to the minute, in UTC: lists are published more than once a day.
+pub(super) fn minute(ms: u64) -> String {
+    let time = i64::try_from(ms / 1000)
+        .ok()
+        .and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
+    time.map_or_else(
+        || format!("{ms} ms"),
+        |time| {
+            format!(
+                "{} {:02}:{:02} UTC",
+                time.date(),
+                time.hour(),
+                time.minute()
+            )
+        },
+    )
+}
+
+/// `register of police-b (2026-05-01 07:30 UTC)`.
 fn named(facts: &CollectionFacts) -> String {
     let when = facts
         .published_ms
-        .map(|ms| format!(" ({})", day(ms)))
+        .map(|ms| format!(" ({})", minute(ms)))
         .unwrap_or_default();
     format!("{} of {}{when}", facts.collection, safe(&facts.peer))
 }

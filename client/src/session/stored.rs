@@ -106,7 +106,10 @@ pub(crate) fn journal_path(dir: &Path, session: &Hex<16>) -> PathBuf {
 
 /// Removes the journal of a shift that is over, if there is one: it holds sealed elements.
 pub(crate) fn remove_journal(dir: &Path, session: &Hex<16>) -> Result<(), AgencyError> {
-    remove(&journal_path(dir, session))
+    let path = journal_path(dir, session);
+    // One that was being begun again when the process ended.
+    remove(&path.with_extension("shift-next"))?;
+    remove(&path)
 }
 
 /// Removes a file, if it is there.

@@ -44,6 +44,9 @@ const TICK: Duration = Duration::from_secs(1);
 const UNSETTLED_ELEMENTS: u64 = 8192;
 const UNSETTLED: Duration = Duration::from_secs(1);
 
+/// The largest chunk of a shift that is bound before those of other sessions.
+const MOST_URGENT: u32 = 4096;
+
 /// A chunk that is being bound, or under evaluation.
 struct InFlight {
     blinded: Arc<Frame>,
@@ -248,7 +251,8 @@ impl Run {
             digest: accepted.digest().0,
             frame: Arc::clone(&frame),
             fresh,
-            urgent: agreement.request().is_shift(),
+            // What a traveller waits for; not a list that was declared as a shift.
+            urgent: agreement.request().is_shift() && elements <= MOST_URGENT,
         });
         let (index, type_name) = (accepted.index(), accepted.type_name().clone());
         let (node, keys) = (Arc::clone(&self.node), Arc::clone(&self.keys));

@@ -178,9 +178,9 @@ fn every_answer_is_as_it_is_described() {
 /// Every class of a reason.
 const CLASSES: [Class; 12] = [
     Class::Unreadable,
-    Class::Impossible,
     Class::Reported,
     Class::Watchlisted,
+    Class::Impossible,
     Class::NeverIssued,
     Class::OtherHolder,
     Class::Misread,

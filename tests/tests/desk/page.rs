@@ -218,7 +218,7 @@ fn it_forgets() {
     let Some(browser) = Browser::start() else {
         return;
     };
-    let served = Served::at("127.0.0.1:0", Duration::from_secs(2));
+    let served = Served::at("127.0.0.1:0", Duration::from_secs(8));
     open(&browser, &served);
     let number = number(Conclusion::Reported, false);
     let page = "document.documentElement.innerHTML + document.getElementById('zone').value";

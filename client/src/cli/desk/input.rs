@@ -60,14 +60,14 @@ pub(super) struct InputArgs {
     #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, conflicts_with = "mrz")]
     serve: Option<Option<SocketAddr>>,
     /// Where the table with the verdicts goes; without it, to stdout
-    #[arg(long, value_name = "FILE", requires = "manifest")]
+    #[arg(long, value_name = "FILE", requires = "manifest", conflicts_with_all = ["stream", "serve", "mrz"])]
     out: Option<PathBuf>,
     /// Replace the output if it exists
     #[arg(long, requires = "out")]
     force: bool,
     /// Column of the manifest that says what each document is, in the classes of `datagen --desk`: the
     /// verdicts are counted against it
-    #[arg(long, value_name = "COLUMN", requires = "manifest")]
+    #[arg(long, value_name = "COLUMN", requires = "manifest", conflicts_with_all = ["stream", "serve", "mrz"])]
     truth: Option<String>,
     #[command(flatten)]
     keys: KeyArgs,

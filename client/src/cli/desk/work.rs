@@ -130,6 +130,7 @@ impl Done {
                     done.with_missing
                 ));
                 match done.ended {
+                    StreamEnd::Input if done.with_missing > 0 => Ok(Exit::Network),
                     StreamEnd::Input => Ok(Exit::Done),
                     StreamEnd::Stopped => Err(interrupted()),
                     StreamEnd::Output => Err(Failure::usage(
