@@ -1,6 +1,12 @@
 //! One document, a stream, a manifest, the endpoint: each over an open desk.
 
-use std::{collections::BTreeMap, io::Write, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::Serialize;
 use tallystick_agency::{
@@ -308,6 +314,14 @@ impl Drop for TokenFile {
 impl Endpoint {
     /// Listens, and tells where, and by which token.
     pub(super) async fn open(context: &Context, settings: &Settings) -> Outcome<Self> {
+        // The token is in the address that is printed: whoever reads a log must not get it.
+        if settings.token_file.is_none() && !std::io::stderr().is_terminal() {
+            return Err(Failure::usage(
+                "token-file",
+                "standard error is no terminal, and the token would stand in it",
+                "name a file for the token with --token-file",
+            ));
+        }
         let listener = http::listen(settings.address).await?;
         let address = listener.local_addr();
         let address = address.map_err(|e| AgencyError::Bug(format!("a listener: {e}")))?;

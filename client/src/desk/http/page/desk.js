@@ -5,9 +5,9 @@
 // Symbol and tone of each conclusion. Its headline comes with the verdict: one place has the words.
 const TONES = {
   "unreadable": ["s-again", "again"],
-  "impossible": ["s-cross", "stop"],
   "reported": ["s-stop", "stop"],
   "watchlisted": ["s-eye", "watch"],
+  "impossible": ["s-cross", "stop"],
   "never-issued": ["s-empty", "stop"],
   "other-holder": ["s-other", "stop"],
   "incomplete": ["s-part", "part"],
