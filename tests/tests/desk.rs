@@ -11,6 +11,8 @@ mod command;
 mod document;
 #[path = "desk/endpoint.rs"]
 mod endpoint;
+#[path = "desk/liars.rs"]
+mod liars;
 #[path = "desk/missing.rs"]
 mod missing;
 #[path = "desk/wire.rs"]

@@ -10,10 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tallystick_agency::{
-    clock,
-    exit::{Exit, Failure, Outcome},
-};
+use tallystick_agency::exit::{Exit, Failure, Outcome};
 use tallystick_protocol::statements::Hex;
 use tokio::{
     sync::{mpsc, watch},
@@ -39,8 +36,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often a link looks after itself.
 pub(super) const TICK: Duration = Duration::from_secs(1);
-/// A session is renewed so long before its grant ends.
-const RENEWED_BEFORE_MS: i64 = 30_000;
 /// Jobs that wait beside the queue.
 const MOST_WAITING: usize = 4096;
 
@@ -365,8 +360,7 @@ impl Link {
                             other => other,
                         };
                     }
-                    let ends = i64::try_from(shift.expires_ms).unwrap_or(i64::MAX);
-                    if clock::now_ms() > ends - RENEWED_BEFORE_MS {
+                    if now_ms() > shift.renew_ms {
                         return self.renew(shift).await;
                     }
                     self.late(&shift);

@@ -50,6 +50,8 @@ use crate::{
 
 /// What was charged should nothing come back.
 const CHARGED: &str = "what was sent is charged";
+/// A session is renewed so long before its grant ends, or a quarter of its life.
+const RENEWED_BEFORE_MS: u64 = 30_000;
 /// Flights under way, at most, whatever the grant allows.
 const MOST_FLIGHTS: usize = 8;
 
@@ -128,8 +130,9 @@ pub(super) struct Shift {
     pub(super) known: Arc<Known>,
     pub(super) sizes: Sizes,
     pub(super) snapshot: Arc<CachedSnapshot>,
-    /// After this nothing is answered any more, in milliseconds since 1970.
-    pub(super) expires_ms: u64,
+    /// From then on another session is begun, before the grant of this one ends, in milliseconds since
+    /// 1970.
+    pub(super) renew_ms: u64,
     home: Arc<Home>,
     pool: WorkerPool,
     request: Frame,
@@ -181,13 +184,16 @@ impl Shift {
                 "ask the peer for larger chunk_elements and window_chunks in its node.toml",
             ));
         }
+        let ends = grant.expires_ms.get();
+        let lives = ends.saturating_sub(grant.granted_ms.get());
+        let renew_ms = ends.saturating_sub(RENEWED_BEFORE_MS.min(lives / 4));
         let spent = parts.matching.progress().spent();
         let packed: BTreeMap<Name, u64> = spent.map(|(name, n)| (name.clone(), n)).collect();
         Ok(Self {
             session: request.session,
             facts: Arc::new(parts.facts),
             known: parts.known,
-            expires_ms: grant.expires_ms.get(),
+            renew_ms,
             home: parts.home,
             pool: parts.pool,
             request: parts.request,
