@@ -486,7 +486,7 @@ fn never_issued_names_register_state_and_the_day_up_to_which_it_is_complete() {
     let verdict = only(answer(), &zone(FIRST, SECOND));
     let text = texts(&verdict, Class::NeverIssued).concat();
     for part in [
-        "register of police-b (2026-05-01)",
+        "register of police-b (2026-05-01 00:00 UTC)",
         "UTO",
         "complete as of 2026-04-30",
         "issued later",
@@ -654,7 +654,7 @@ fn the_object_of_a_verdict() {
     let reason = &value["reasons"][0];
     assert_eq!(reason["class"], "consistent");
     assert_eq!(reason["basis"]["from"], "collection");
-    assert_eq!(reason["basis"]["published"], "2026-05-01");
+    assert_eq!(reason["basis"]["published"], "2026-05-01 00:00 UTC");
     assert_eq!(reason["basis"]["complete_as_of"], "2026-04-30");
     assert_eq!(reason["basis"]["type"], "holder");
     assert_eq!(reason["basis"]["kind"], "issued-documents");
@@ -663,7 +663,7 @@ fn the_object_of_a_verdict() {
     assert_eq!(missing["since_ms"], PUBLISHED);
     assert_eq!(
         missing["why"],
-        "No answer from stolen of police-b (2026-05-01), because it does not answer."
+        "No answer from stolen of police-b (2026-05-01 00:00 UTC), because it does not answer."
     );
     assert_eq!(format!("{verdict:?}"), "Verdict(incomplete)");
     assert_eq!(format!("{presented:?}"), "Presented(..)");
