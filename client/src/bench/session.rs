@@ -27,7 +27,7 @@ pub struct Session {
     pub theirs: Side,
     /// Microseconds of processor time of both sides for each row.
     pub cpu_us_per_row: f64,
-    /// Processor seconds of both sides in a session of [`FEW`] rows, run before: passphrases, keys,
+    /// Processor seconds of both sides in a session of a few rows, run before: passphrases, keys,
     /// databases, the handshake, which a session costs whatever its size.
     pub start_cpu_seconds: f64,
     /// Microseconds of processor time of both sides for each row, without those.
@@ -47,7 +47,7 @@ pub struct Session {
 /// Rows of a session whose arithmetic is no matter: the fewest that are not padded.
 const FEW: u64 = 16;
 
-/// Runs a session of `rows` rows on each side in a folder below `dir`, and one of [`FEW`] before.
+/// Runs a session of `rows` rows on each side in a folder below `dir`, and one of a few before.
 ///
 /// # Errors
 /// A failure of either side; `Verification` if the records do not verify.
