@@ -51,7 +51,7 @@ fn keys_of_an_unknown_type_or_form_are_explained() {
         (
             "dokument=passport,country",
             "mapping-key",
-            "document, person, name",
+            "document, holder, person, name",
         ),
         ("padding=passport", "mapping-key", "the type is unknown"),
         ("document", "mapping-key", "no '='"),

@@ -314,6 +314,7 @@ impl Drop for TokenFile {
 impl Endpoint {
     /// Listens, and tells where, and by which token.
     pub(super) async fn open(context: &Context, settings: &Settings) -> Outcome<Self> {
+        let listener = http::listen(settings.address).await?;
         // The token is in the address that is printed: whoever reads a log must not get it.
         if settings.token_file.is_none() && !std::io::stderr().is_terminal() {
             return Err(Failure::usage(
@@ -322,7 +323,6 @@ impl Endpoint {
                 "name a file for the token with --token-file",
             ));
         }
-        let listener = http::listen(settings.address).await?;
         let address = listener.local_addr();
         let address = address.map_err(|e| AgencyError::Bug(format!("a listener: {e}")))?;
         let token = Token::fresh();
