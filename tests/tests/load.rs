@@ -94,10 +94,6 @@ fn served(rows: [usize; 4]) -> (Place, Serving, Vec<Asker>) {
     for (from, to) in [
         ("max_sessions_total = 64", "max_sessions_total = 256"),
         ("max_sessions_per_peer = 8", "max_sessions_per_peer = 32"),
-        (
-            "max_connections_per_peer = 8",
-            "max_connections_per_peer = 32",
-        ),
         ("_per_minute_per_peer = 600", "_per_minute_per_peer = 60000"),
         (
             "max_handshakes_per_address = 64",
